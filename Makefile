@@ -1,0 +1,42 @@
+# Every target sets up what it needs: a Python >= 3.11 and make are enough.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test lint format bench-latency clean
+
+help:           ## what can be made
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
+
+setup: $(READY) ## the virtual environment with everything in it
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[trainer,dev]'
+	touch $@
+
+demo: $(READY)  ## train eight models, one healthy, under the checker's eyes (under 4 minutes)
+	$(BIN)/python experiments/zoo/demo.py
+
+test: $(READY)  ## the test suite
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## format the code
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench-latency: $(READY) ## from a NaN on disk to the kill request on disk
+	$(BIN)/python tests/bench/latency.py
+
+clean:          ## forget the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,0 +1,638 @@
+"""The treaty between trainer and checker: file names, records and how files are written. Standard library only.
+
+The two programs never import each other. Everything that passes between them passes through the files named here, and
+whoever reads this page can write a third program. `experiments/README.md` says the same field by field.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import errno
+import hashlib
+import itertools
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import IntEnum, StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: edits go on without the lock and rely on the displaced-file check
+    fcntl = None  # type: ignore[assignment]
+
+FORMAT = 1
+"""Version of every record below; a reader accepts records without it and ignores fields it does not know."""
+
+EXPERIMENT = "experiment.json"
+METRICS = "metrics.jsonl"
+STATUS = "training_status.json"
+RESULT = "result.json"
+STACKS = "stacks.txt"
+CHECKPOINTS = "checkpoints"
+FINDINGS = "findings.jsonl"
+DIAGNOSIS = "diagnosis.md"
+CURVE = "curve.svg"
+NEXT = "next.md"
+CHECKLIST = "CHECKLIST.md"
+
+
+class State(StrEnum):
+    """Where a run stands; the last four are final."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    KILLED = "killed"
+    ABORTED = "aborted"
+
+    @property
+    def final(self) -> bool:
+        return self not in (State.PENDING, State.RUNNING)
+
+
+class Event(StrEnum):
+    """What a row of `metrics.jsonl` tells."""
+
+    TRAINING_START = "training_start"
+    STEP = "step"
+    EPOCH_END = "epoch_end"
+    EVALUATION = "evaluation"
+    CHECKPOINT_SAVED = "checkpoint_saved"
+    PHASE = "phase"
+    REGIME_CHANGE = "regime_change"
+    NOTE = "note"
+    TRAINING_END = "training_end"
+
+
+class Phase(StrEnum):
+    """What a trainer is doing; silence means something else in each of them."""
+
+    START = "start"
+    COMPILE = "compile"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    CHECKPOINT = "checkpoint"
+
+
+class Exit(IntEnum):
+    """Exit codes of a trainer; anything else, or death by a signal, is a crash."""
+
+    FINISHED = 0
+    FAILED = 1
+    STOPPED = 3
+
+
+# ------------------------------------------------------------------------------------------------ values and text
+
+
+def now() -> str:
+    """The wall clock as ISO 8601 in UTC with microseconds: for people and for comparing files, never for intervals."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def number_out(value: float) -> float | str:
+    """A number as legal JSON holds it: non-finite ones become `"NaN"`, `"Infinity"`, `"-Infinity"` (protobuf's mapping)."""
+    if math.isfinite(value):
+        return value
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+_SPELLED = {"nan": math.nan, "inf": math.inf, "infinity": math.inf, "-inf": -math.inf, "-infinity": -math.inf}
+
+
+def number_in(value: object) -> float | None:
+    """A number as some trainer wrote it, or None when it is none: bare and spelled-out non-finite numbers count."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        try:
+            return float(value)
+        except OverflowError:  # an integer beyond 1.8e308
+            return math.inf if value > 0 else -math.inf
+    if isinstance(value, str) and len(value) <= 10:
+        return _SPELLED.get(value.strip().lower().removeprefix("+"))
+    return None
+
+
+def _finite(value: Any) -> Any:
+    """`value` with every non-finite number inside it spelled out."""
+    if isinstance(value, float):
+        return number_out(value)
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def encode(value: object, *, indent: int | None = None) -> bytes:
+    """`value` as legal UTF-8 JSON; what JSON cannot hold is written as text rather than losing the record."""
+    separators = (",", ":") if indent is None else (",", ": ")
+    try:
+        text = json.dumps(value, allow_nan=False, default=str, separators=separators, indent=indent)
+    except ValueError:  # a non-finite number somewhere: rare, so only then is the whole value walked
+        text = json.dumps(_finite(value), allow_nan=False, default=str, separators=separators, indent=indent)
+    return text.encode("utf-8", "backslashreplace")
+
+
+class Unreadable(ValueError):
+    """A file that should hold one JSON object holds something else; the message names the file and what is wrong."""
+
+
+def decode_object(data: bytes, where: str) -> dict[str, Any]:
+    """The JSON object in `data`.
+
+    Raises:
+        Unreadable: `data` is not UTF-8, not JSON or not an object; `where` says which file.
+    """
+    try:
+        value = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"{where}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise Unreadable(f"{where}: expected one JSON object, found {type(value).__name__}")
+    return value
+
+
+# ------------------------------------------------------------------------------------------------------- records
+
+
+def _known(cls: type, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of `document` that record `cls` has fields for; newer writers may add more."""
+    names = {item.name for item in dataclasses.fields(cls)}
+    return {key: value for key, value in document.items() if key in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kill:
+    """A request to stop, as it stands under `kill` in the status file."""
+
+    id: str
+    reason: str
+    rule: str | None = None
+    requested_by: str = "person"
+    requested_at: str | None = None
+    run_id: str | None = None
+    grace_seconds: float = 30.0
+    save_checkpoint: bool = True
+
+    @classmethod
+    def parse(cls, value: object) -> Self | None:
+        """The request in `value`: a record, `true`, or a reason as plain text; None when nothing is asked."""
+        if not value:
+            return None
+        if isinstance(value, Mapping):
+            known = {key: item for key, item in _known(cls, value).items() if item is not None}
+            known.setdefault("reason", "no reason given")
+            known.setdefault("id", _short_hash(repr(sorted(value.items(), key=str))))
+            with suppress(TypeError, ValueError):
+                known["grace_seconds"] = float(known.get("grace_seconds", cls.grace_seconds))
+            return cls(**{**known, "id": str(known["id"]), "reason": str(known["reason"])})
+        reason = value if isinstance(value, str) else f"kill set by hand in {STATUS}"
+        return cls(id=f"hand-{_short_hash(reason)}", reason=reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ack:
+    """The trainer's answer to a kill request: it was seen, at this step."""
+
+    id: str
+    at: str
+    step: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """Enough to know a process again: a pid alone may have been given to someone else since."""
+
+    pid: int
+    host: str
+    boot_id: str | None = None
+    started: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of `metrics.jsonl`. A field that was not measured is left out, not written as null."""
+
+    event: str
+    timestamp: str
+    experiment_id: str | None = None
+    run_id: str | None = None
+    step: int | None = None
+    epoch: int | None = None
+    total_epochs: int | None = None
+    phase: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    learning_rate: float | None = None
+    checkpoint_path: str | None = None
+    wall_time_seconds: float | None = None
+    gpu_memory_mb: float | None = None
+    config: Mapping[str, Any] | None = None
+    text: str | None = None
+    v: int = FORMAT
+
+    def document(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if value is not None and value != {}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """`experiment.json`: what is being tried and why, written once by whoever creates the experiment."""
+
+    id: str
+    created_at: str
+    name: str = ""
+    parent: str | None = None
+    hypothesis: str = ""
+    rationale: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    metric: Mapping[str, str] = field(default_factory=dict)
+    """`name` and `direction` (`min` or `max`) of the primary metric."""
+    tiers: Mapping[str, float] = field(default_factory=dict)
+    budget: Mapping[str, float] = field(default_factory=dict)
+    """`wall_minutes`, `steps`: ceilings that the checker enforces."""
+    schedule: Mapping[str, Any] = field(default_factory=dict)
+    """The declared learning rate: `kind`, `peak_lr`, `warmup_steps`, `decay_steps`, `final_lr`."""
+    total_steps: int | None = None
+    total_epochs: int | None = None
+    fingerprints: Mapping[str, Any] = field(default_factory=dict)
+    v: int = FORMAT
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Self:
+        """The record in `document`; missing or null fields take their defaults, unknown ones are ignored."""
+        known = {key: value for key, value in _known(cls, document).items() if value is not None}
+        return cls(**{"id": "", "created_at": "", **known})
+
+
+# ------------------------------------------------------------------------------------------------------- writing
+
+
+class Appender:
+    """A JSON-lines file open for appending: one line is one write.
+
+    A crash can leave half a line behind. Whatever is appended next would be glued to it and both would be lost, so the
+    missing newline is repaired first; the fragment then stays on a line of its own and a reader can report it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        self._fd = os.open(path, flags, 0o666)
+        self._torn = self._ends_torn()
+
+    def _ends_torn(self) -> bool:
+        size = os.fstat(self._fd).st_size
+        return size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
+
+    def append(self, document: Mapping[str, Any], *, sync: bool = False) -> None:
+        """Writes one line; `sync` also waits until it would survive a power cut (a crash it survives anyway).
+
+        Raises:
+            OSError: the disk is full or gone; the file may then end in a torn line, which the next append repairs.
+        """
+        line = encode(document) + b"\n"
+        if self._torn:
+            line = b"\n" + line
+        self._torn = True
+        written = os.write(self._fd, line)
+        if written != len(line):
+            raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes were written", str(self.path))
+        self._torn = False
+        if sync:
+            os.fsync(self._fd)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def append_line(path: Path, document: Mapping[str, Any], *, sync: bool = False) -> None:
+    """Appends one line to a file that is not kept open."""
+    appender = Appender(path)
+    try:
+        appender.append(document, sync=sync)
+    finally:
+        appender.close()
+
+
+_serial = itertools.count()
+
+
+def _write_beside(path: Path, data: bytes) -> Path:
+    """`data` in a new file beside `path`, on disk, under a name that no other process or thread uses."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{next(_serial)}.tmp")
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fsync(fd)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
+    finally:
+        os.close(fd)
+    return beside
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # some file systems refuse to open or sync a folder; the rename itself has happened
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Replaces a whole file atomically: a reader sees the old content or the new, never a mixture, also after a crash."""
+    beside = _write_beside(path, data)
+    try:
+        os.replace(beside, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
+    _sync_folder(path.parent)
+
+
+# ------------------------------------------------------------------------------------------------- the status file
+
+_HALF_SAVED_SECONDS = 5.0
+"""An unparsable status file younger than this is somebody's save in progress; an older one is set aside, not lost."""
+
+_LOCK_SECONDS = 1.0
+"""Longest wait for the lock. Its holder may be suspended, and a kill must get through all the same."""
+
+Stamp = tuple[int, int, int, int]
+
+
+def stamp(info: os.stat_result) -> Stamp:
+    """What changes whenever a file is replaced or rewritten."""
+    return info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
+
+
+def _content_stamp(info: os.stat_result) -> Stamp:
+    """As `stamp`, but blind to a rename (which touches the change time only)."""
+    return info.st_ino, info.st_size, info.st_mtime_ns, 0
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds the lock file beside `path`; the kernel drops it when its holder dies."""
+    if fcntl is None:
+        yield
+        return
+    fd = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two files in one instant (Linux `renameat2`); False where the system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    at_cwd, exchange = -100, 2
+    return bool(rename(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0)
+
+
+class StatusBusy(OSError):
+    """The status file is being saved by someone else this very moment; try again a little later."""
+
+
+class StatusFile:
+    """The status file of one run folder, written by several hands.
+
+    The trainer owns every key but `kill`. Programs take the lock; people's editors do not, so every edit looks at the
+    file that it displaced: when that is not the one it had read, somebody saved in between, and the edit is made again
+    on top of theirs. An editor that was still writing into the displaced file is noticed at the next edit.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / STATUS
+        self._displaced: tuple[int, Stamp] | None = None
+
+    def read(self) -> dict[str, Any] | None:
+        """The document, or None when there is no file.
+
+        Raises:
+            Unreadable: the file does not hold one JSON object (perhaps it is being saved).
+        """
+        try:
+            return decode_object(self.path.read_bytes(), str(self.path))
+        except FileNotFoundError:
+            return None
+
+    def edit(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+        """Replaces the document by `change(document)`; `change` may be called again when someone saved meanwhile.
+
+        Returns:
+            The document that is now on disk.
+
+        Raises:
+            StatusBusy: the file is half-saved just now and was left alone.
+            OSError: the folder cannot be written.
+        """
+        with _locked(self.path):
+            before, expected = self._open_for_edit()
+            late = self._late_save()
+            if late is not None and late.get("kill"):
+                before = {**before, "kill": late["kill"]}
+            while True:
+                after = change(dict(before))
+                beside = _write_beside(self.path, encode(after, indent=1))
+                placed = _content_stamp(os.stat(beside))
+                try:
+                    displaced = self._put(beside, expected)
+                    if displaced is None:
+                        break
+                    before, expected = displaced, placed
+                finally:
+                    with suppress(FileNotFoundError):
+                        os.unlink(beside)
+            _sync_folder(self.path.parent)
+            return after
+
+    def close(self) -> None:
+        if self._displaced is not None:
+            os.close(self._displaced[0])
+            self._displaced = None
+
+    def _open_for_edit(self) -> tuple[dict[str, Any], Stamp | None]:
+        """The document to edit and the stamp of the file it came from (None: there is no file)."""
+        try:
+            with self.path.open("rb") as file:
+                data = file.read()
+                info = os.fstat(file.fileno())
+        except FileNotFoundError:
+            return {}, None
+        try:
+            return decode_object(data, str(self.path)), _content_stamp(info)
+        except Unreadable as error:
+            if time.time() - info.st_mtime < _HALF_SAVED_SECONDS:
+                raise StatusBusy(errno.EBUSY, str(error)) from None
+            aside = self.path.with_name(f"{STATUS}.unreadable-{int(info.st_mtime)}")
+            os.replace(self.path, aside)
+            return {}, None
+
+    def _put(self, beside: Path, expected: Stamp | None) -> dict[str, Any] | None:
+        """Puts `beside` in place. Returns None when it displaced what was expected, else the document found there."""
+        if expected is None:
+            try:
+                os.link(beside, self.path)  # unlike a rename, fails when somebody created the file meanwhile
+                return None
+            except FileExistsError:
+                return self._open_for_edit()[0]
+            except OSError:  # a file system without hard links
+                os.replace(beside, self.path)
+                return None
+        if not _exchange(beside, self.path):
+            os.replace(beside, self.path)
+            return None
+        found = _content_stamp(os.stat(beside))
+        self._remember(beside, found)
+        return None if found == expected else self._settled(beside)
+
+    def _remember(self, displaced: Path, seen: Stamp) -> None:
+        self.close()
+        self._displaced = (os.open(displaced, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)), seen)
+
+    def _late_save(self) -> dict[str, Any] | None:
+        """What an editor wrote into the displaced file after it had been displaced."""
+        if self._displaced is None:
+            return None
+        fd, seen = self._displaced
+        info = os.fstat(fd)
+        if _content_stamp(info) == seen:
+            return None
+        self._displaced = (fd, _content_stamp(info))
+        with suppress(Unreadable):
+            return decode_object(os.pread(fd, info.st_size, 0), str(self.path))
+        return None
+
+    @staticmethod
+    def _settled(path: Path) -> dict[str, Any]:
+        """The document in a file that somebody may still be writing."""
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                return decode_object(path.read_bytes(), str(path))
+            except Unreadable:
+                if time.monotonic() > deadline:
+                    return {}
+                time.sleep(0.01)
+
+
+def run_state(document: Mapping[str, Any]) -> State:
+    """The state that a status document claims; one without `state` (zero-operators' callback) says `is_training`."""
+    with suppress(KeyError, ValueError):
+        return State(document["state"])
+    return State.COMPLETED if document.get("is_training") is False else State.RUNNING
+
+
+def pending_kill(document: Mapping[str, Any]) -> Kill | None:
+    """The request that the run described by `document` has to obey, or None.
+
+    A request for another run id is stale, an acknowledged one is served, and a run that is over ignores them all.
+    """
+    kill = Kill.parse(document.get("kill"))
+    if kill is None or run_state(document).final:
+        return None
+    if kill.run_id not in (None, document.get("run_id")):
+        return None
+    ack = document.get("ack")
+    if isinstance(ack, Mapping) and ack.get("id") == kill.id:
+        return None
+    return kill
+
+
+def request_kill(status: StatusFile, kill: Kill) -> bool:
+    """Asks a run to stop. Asking twice is the same as once; a request that stands is not replaced.
+
+    Returns:
+        True when a request for this run now stands in the file (this one or an earlier one), False when the run is over
+        or is not the one that `kill` is for.
+
+    Raises:
+        FileNotFoundError: there is no status file, so nobody would look at it.
+        StatusBusy: the file is half-saved just now.
+    """
+    if not status.path.exists():
+        raise FileNotFoundError(errno.ENOENT, "no status file, so no trainer looks for a request", str(status.path))
+    standing = False
+
+    def ask(document: dict[str, Any]) -> dict[str, Any]:
+        nonlocal standing
+        over = run_state(document).final
+        other = kill.run_id is not None and document.get("run_id") not in (None, kill.run_id)
+        earlier = pending_kill(document)
+        ack = document.get("ack")
+        served = isinstance(ack, Mapping) and ack.get("id") == kill.id
+        standing = not over and not other
+        if over or other or earlier is not None or served:
+            return document
+        return {**document, "kill": dataclasses.asdict(kill)}
+
+    status.edit(ask)
+    return standing
+
+
+# --------------------------------------------------------------------------------------------- processes and hashes
+
+
+def process_started(pid: int) -> int | None:
+    """When process `pid` started, in clock ticks since boot; None when it is gone or the system does not tell."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    return int(text[text.rindex(b")") + 2 :].split()[19])
+
+
+def boot_id() -> str | None:
+    """A name for this boot of this machine; None where the system has none."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return None
+
+
+def this_process() -> Process:
+    pid = os.getpid()
+    return Process(pid=pid, host=socket.gethostname(), boot_id=boot_id(), started=process_started(pid))
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:8]
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """The first 16 hex digits of the SHA-256 of `config` as sorted JSON, nested keys included."""
+    text = json.dumps(_finite(config), sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
