@@ -101,7 +101,7 @@ def now() -> str:
 
 
 def number_out(value: float) -> float | str:
-    """A number as legal JSON holds it: non-finite ones become `"NaN"`, `"Infinity"`, `"-Infinity"` (protobuf's mapping)."""
+    """A number as legal JSON holds it: non-finite ones are spelled out, as in protobuf's JSON mapping."""
     if math.isfinite(value):
         return value
     if math.isnan(value):
@@ -361,7 +361,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Replaces a whole file atomically: a reader sees the old content or the new, never a mixture, also after a crash."""
+    """Replaces a whole file atomically: a reader sees the old content or the new, whatever happens."""
     beside = _write_beside(path, data)
     try:
         os.replace(beside, path)
