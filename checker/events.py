@@ -1,0 +1,85 @@
+"""The alphabet of the inner ring: everything the judge is ever told.
+
+Time enters only through `Tick`, and the status file and the process only as what a tick saw of them. So the same events
+in the same order always give the same findings, live or replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from contract import Experiment
+
+
+class Row(NamedTuple):
+    """One readable line of metrics. `index` counts such lines from 0, `line` counts all lines from 1."""
+
+    index: int
+    line: int
+    values: Mapping[str, float | None]
+    """Numbers under the names the trainer gave them; None where a number was written as null."""
+    event: str = "step"
+    step: int | None = None
+    epoch: float | None = None
+    at: float | None = None
+    """Seconds since 1970 by the trainer's clock."""
+    elapsed: float | None = None
+    """Seconds since the trainer's process started training."""
+    run_id: str | None = None
+    phase: str | None = None
+    total_steps: int | None = None
+    total_epochs: int | None = None
+    text: str | None = None
+
+
+class Unreadable(NamedTuple):
+    """A line that holds no JSON object. It is counted and shown, never skipped in silence."""
+
+    line: int
+    reason: str
+
+
+class Life(StrEnum):
+    """What is known about the training process."""
+
+    ALIVE = "alive"
+    STOPPED = "stopped"
+    """Suspended by a signal or a debugger."""
+    GONE = "gone"
+    UNKNOWN = "unknown"
+    """Another machine, another boot, or no process named: unknown is not dead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tick:
+    """A look at the clock, the status file and the process, all at one moment."""
+
+    now: float
+    state: str | None = None
+    run_id: str | None = None
+    step: int | None = None
+    phase: str | None = None
+    phase_since: float | None = None
+    heartbeat_at: float | None = None
+    progress_at: float | None = None
+    started_at: float | None = None
+    life: Life = Life.UNKNOWN
+    gone_since: float | None = None
+    """When the watcher first saw the process gone."""
+    last_checkpoint_at: float | None = None
+    error: str | None = None
+    final: bool = False
+    """No more rows will ever come."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `experiment.json` declares before the first row: the yardstick that some rules need."""
+
+    experiment: Experiment = field(default_factory=lambda: Experiment(id="", created_at=""))
+
+
+Event = Row | Unreadable | Tick

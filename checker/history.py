@@ -1,0 +1,286 @@
+"""Everything a run has told so far, folded into bounded memory: what the rules look at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from checker.events import Plan, Row, Tick
+from checker.gaps import Gaps
+from checker.names import ALIASES, GRAD_NORM, LR, ROLES, SUMMARY_MARKS, TRAIN_LOSS, VAL_LOSS
+from checker.series import Series
+
+MAX_NAMES = 256
+"""Metrics watched for non-finite values; beyond these a name is only counted on, so memory stays bounded."""
+
+MIN_BEFORE_NULL = 5
+"""Numbers that must have stood where a null counts as a hidden NaN."""
+
+
+@dataclass(slots=True)
+class Streak:
+    """Consecutive rows in which something held, for one metric."""
+
+    count: int = 0
+    first_row: int = -1
+    first_step: int | None = None
+    total: int = 0
+    ended: int = 0
+    """How often the streak was broken by a normal value."""
+    longest: int = 0
+
+    def hit(self, row: int, step: int | None) -> None:
+        if not self.count:
+            self.first_row, self.first_step = row, step
+        self.count += 1
+        self.total += 1
+        self.longest = max(self.longest, self.count)
+
+    def miss(self) -> None:
+        if self.count:
+            self.ended += 1
+            self.count = 0
+
+    def set(self, row: int, step: int | None, *, now: bool) -> None:
+        if now:
+            self.hit(row, step)
+        elif self.count:
+            self.miss()
+
+
+@dataclass(slots=True)
+class Bad:
+    """The non-finite values of one metric."""
+
+    streak: Streak = field(default_factory=Streak)
+    nan: int = 0
+    """NaN (not infinite) values in the present streak."""
+    nulls: int = 0
+    """Nulls among all of them."""
+    finite_before: int = 0
+    """Finite values seen before the present streak."""
+    last: float | None = None
+
+
+class History:
+    """One run. Rows are folded in one at a time; a rule reads what it needs and never writes."""
+
+    def __init__(self, plan: Plan | None = None) -> None:
+        self.plan = plan or Plan()
+        self.index = -1
+        """The last row folded in."""
+        self.step: int | None = None
+        self.epoch: float | None = None
+        self.at: float | None = None
+        self.elapsed: float | None = None
+        self.run_id: str | None = None
+        self.phase = "train"
+        self.ended = False
+        self.restarts = 0
+        self.unreadable = 0
+        self.total_steps = self.plan.experiment.total_steps
+        self.total_epochs = self.plan.experiment.total_epochs
+        self.series = {role: Series() for role in ROLES}
+        self.zero = {role: Streak() for role in ROLES}
+        """Rows in which a metric was exactly 0."""
+        self.bad: dict[str, Bad] = {}
+        self.frozen = Streak()
+        """Rows that repeat the train loss before them exactly."""
+        self.lr_top = 0.0
+        self.regime_row = -1
+        self.regime_text = ""
+        self.checkpoints = 0
+        self.last_checkpoint: float | None = None
+        self.started_at: float | None = None
+        self.gaps: dict[str, Gaps] = {}
+        self.metric_names: dict[str, None] = {}
+        self.tick: Tick | None = None
+        self._alias: dict[str, str | None] = {}
+        self._last_train_at: float | None = None
+
+    # ---------------------------------------------------------------------------------------------------- folding
+
+    def fold(self, row: Row) -> bool:
+        """Takes the next row in. True when the rules should look: something moved by more than a value on a curve."""
+        look = self._place(row)
+        if row.event != "step" and self._event(row):
+            look = True
+        values = row.values
+        if not self._alias.keys() >= values.keys():
+            self._learn(values)
+        if any(mark in values for mark in SUMMARY_MARKS):
+            return look
+        step = self.step if self.step is not None else row.index
+        for name, value in values.items():
+            role = self._alias.get(name)
+            if value is None or not math.isfinite(value):
+                look = self._non_finite(role or name, value, row) or look
+            elif role is not None:
+                look = self._finite(role, value, row.index, step) or look
+            elif name in self.bad:
+                self._recover(name)
+        return look
+
+    def _place(self, row: Row) -> bool:
+        """Where and when the row stands; a new process or an earlier step rewinds the curves."""
+        self.index = row.index
+        look = False
+        resumed = row.run_id is not None and self.run_id is not None and row.run_id != self.run_id
+        if row.run_id is not None:
+            self.run_id = row.run_id
+        if row.step is not None:
+            back = self.step is not None and row.step < self.step
+            if back and (resumed or not (row.epoch is not None and self.epoch is not None and row.epoch > self.epoch)):
+                self._rewind(row.step)
+                look = True
+            self.step = row.step
+        if resumed:
+            self.restarts += 1
+            self.ended = False
+        if row.epoch is not None:
+            self.epoch = row.epoch
+        if row.total_steps is not None and self.total_steps is None:
+            self.total_steps = row.total_steps
+        if row.total_epochs is not None and self.total_epochs is None:
+            self.total_epochs = row.total_epochs
+        self._clock(row, resumed=resumed)
+        return look
+
+    def _clock(self, row: Row, *, resumed: bool) -> None:
+        if row.elapsed is not None:
+            self.elapsed = row.elapsed
+        if row.at is None:
+            return
+        if self.started_at is None or resumed:
+            self.started_at = row.at
+            self._last_train_at = None
+        elif self.at is not None and row.event in ("step", "epoch_end", "evaluation"):
+            kind = "train" if row.event == "step" else row.event
+            previous = self._last_train_at if kind == "train" and self._last_train_at is not None else self.at
+            if kind == "train" and self.phase == "train":
+                self.gap("train").add(row.at - max(previous, self.at))
+            else:
+                self.gap(self.phase).add(row.at - self.at)
+        if row.event == "step":
+            self._last_train_at = row.at
+        self.at = row.at
+
+    def gap(self, phase: str) -> Gaps:
+        return self.gaps.setdefault(phase, Gaps())
+
+    def _rewind(self, step: int) -> None:
+        for series in self.series.values():
+            series.rewind(step)
+        for bad in self.bad.values():
+            bad.streak.miss()
+        for streak in (self.frozen, *self.zero.values()):
+            streak.miss()
+
+    def _event(self, row: Row) -> bool:
+        if row.event == "regime_change":
+            self.regime_row, self.regime_text = row.index, row.text or ""
+        elif row.event == "phase" and row.phase:
+            self.phase = row.phase
+        elif row.event == "checkpoint_saved":
+            self.checkpoints += 1
+            self.last_checkpoint = row.at
+        elif row.event == "training_start":
+            self.ended = False
+            self.phase = "train"
+        elif row.event == "training_end":
+            self.ended = True
+        return True
+
+    def _learn(self, values: Mapping[str, float | None]) -> None:
+        """Decides which of the names in a row play a role; once taken, a role is not given away."""
+        names = [name for name in values if name not in self._alias]
+        taken = {role for role in self._alias.values() if role}
+        for name in sorted(names, key=lambda name: ALIASES.get(name.lower(), ("", 99))[1]):
+            role = ALIASES.get(name.lower(), (None, 0))[0]
+            self._alias[name] = None if role in taken else role
+            if role:
+                taken.add(role)
+            if len(self.metric_names) < MAX_NAMES:
+                self.metric_names[name] = None
+
+    def _finite(self, role: str, value: float, index: int, step: int) -> bool:
+        if role in self.bad:
+            self._recover(role)
+        series = self.series[role]
+        if role == TRAIN_LOSS and series.count:
+            self.frozen.set(index, step, now=value == series.last)
+        elif role == LR:
+            self.lr_top = max(self.lr_top, value)
+        self.zero[role].set(index, step, now=value == 0.0)
+        return series.add(value, index, step)
+
+    def _recover(self, name: str) -> None:
+        bad = self.bad[name]
+        if bad.streak.count:
+            bad.streak.miss()
+            bad.nan = 0
+        bad.finite_before += 1
+
+    def _non_finite(self, name: str, value: float | None, row: Row) -> bool:
+        """Counts a non-finite value.
+
+        Many writers turn NaN into null, so a null counts where a number has always stood before. In a table with empty
+        cells nulls come and go; there they count for nothing.
+        """
+        series = self.series.get(name)
+        seen = series.count if series is not None else 0
+        bad = self.bad.get(name)
+        if value is None:
+            sparse = bad is not None and bad.nulls and bad.streak.ended
+            if name not in (TRAIN_LOSS, GRAD_NORM) or seen < MIN_BEFORE_NULL or sparse:
+                return False
+        if bad is None:
+            if len(self.bad) >= MAX_NAMES:
+                return False
+            bad = self.bad[name] = Bad(finite_before=seen)
+        bad.streak.hit(row.index, self.step)
+        bad.nulls += value is None
+        bad.last = value
+        bad.nan += value is not None and math.isnan(value)
+        return True
+
+    # -------------------------------------------------------------------------------------------------- questions
+
+    @property
+    def train(self) -> Series:
+        return self.series[TRAIN_LOSS]
+
+    @property
+    def val(self) -> Series:
+        return self.series[VAL_LOSS]
+
+    @property
+    def lr(self) -> Series:
+        return self.series[LR]
+
+    @property
+    def grad(self) -> Series:
+        return self.series[GRAD_NORM]
+
+    def era(self, series: Series) -> int:
+        """The first block of `series` after the last declared change of regime: older levels are no yardstick."""
+        return series.block_at(self.regime_row) if self.regime_row >= 0 and series.levels else 0
+
+    def bad_now(self, name: str) -> Bad | None:
+        """The non-finite values of `name`, if its last value was one."""
+        bad = self.bad.get(name)
+        return bad if bad is not None and bad.streak.count else None
+
+    @property
+    def planned(self) -> int | None:
+        return self.total_steps
+
+    @property
+    def progress(self) -> float | None:
+        """The share of the planned training that is done; None when nobody declared how long it is."""
+        if self.total_steps and self.step is not None:
+            return self.step / self.total_steps
+        if self.total_epochs and self.epoch is not None:
+            return self.epoch / self.total_epochs
+        return None

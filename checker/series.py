@@ -1,0 +1,168 @@
+"""One metric's whole curve in bounded memory.
+
+The curve is kept as at most `BLOCKS` blocks of equally many values, each block standing for its median. When the blocks
+run out, neighbours are merged and blocks become twice as wide. So a short run is kept in full, a long one at a
+resolution of about 1 % of its length, and the cost of looking at the curve does not grow with the run. What the blocks
+hold depends on the values alone, never on how they arrived.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+BLOCKS = 128
+"""Blocks before merging. 64 to 128 are in use, so a block is 0.8 to 1.6 % of the values so far."""
+
+RECENT = 24
+"""Raw values kept at full resolution: enough for a robust level and spread of the present."""
+
+CHUNK = 32
+"""A wide block is the mean of the medians of chunks this long, so no block holds more raw values than this."""
+
+SMOOTH = 5
+"""Width of the running median over blocks: two neighbouring outliers cannot move it."""
+
+
+class Series:
+    """The finite values of one metric, oldest first."""
+
+    __slots__ = (
+        "_chunks", "_open", "_smooth", "_total", "alarm", "count", "first_row", "hot", "last", "last_row", "last_step", "levels", "merged",
+        "recent", "rows", "steps", "width",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.width = 1
+        self.levels = array("d")
+        self.rows = array("q")
+        self.steps = array("q")
+        self.recent: deque[float] = deque(maxlen=RECENT)
+        self.first_row = -1
+        self.last = 0.0
+        self.last_row = -1
+        self.last_step = -1
+        self.merged = 0
+        self.alarm: float | None = None
+        self.hot = 0
+        self._open: list[float] = []
+        self._total = 0.0
+        self._chunks = 0
+        self._smooth: list[float] | None = None
+
+    def add(self, value: float, row: int, step: int) -> bool:
+        """Takes the next value; True when the curve is worth another look (a block was closed, or values run hot)."""
+        if not self.count:
+            self.first_row = row
+        self.count += 1
+        self.last, self.last_row, self.last_step = value, row, step
+        self.recent.append(value)
+        self._open.append(value)
+        if len(self._open) >= self.width or len(self._open) >= CHUNK:
+            self._total += median(self._open)
+            self._chunks += 1
+            self._open.clear()
+            if self._chunks * CHUNK >= self.width:
+                self._close_block()
+                return True
+        if self.alarm is not None and value > self.alarm:
+            self.hot += 1
+            return self.hot >= SMOOTH and not self.hot & (self.hot - 1)
+        self.hot = 0
+        return False
+
+    def _close_block(self) -> None:
+        self.levels.append(self._total / self._chunks)
+        self.rows.append(self.last_row)
+        self.steps.append(self.last_step)
+        self._total, self._chunks = 0.0, 0
+        self._smooth = None
+        if len(self.levels) >= BLOCKS:
+            self._merge()
+
+    def _merge(self) -> None:
+        old = self.levels
+        self.levels = array("d", ((old[i] + old[i + 1]) / 2 for i in range(0, BLOCKS, 2)))
+        self.rows = self.rows[1::2]
+        self.steps = self.steps[1::2]
+        self.width *= 2
+        self.merged += 1
+
+    def rewind(self, step: int) -> None:
+        """Forgets what was logged at or after `step`: a resumed run goes another way from there."""
+        keep = bisect_left(self.steps, step)
+        del self.levels[keep:], self.rows[keep:], self.steps[keep:]
+        self._open.clear()
+        self._total, self._chunks = 0.0, 0
+        self._smooth = None
+        self.count = keep * self.width
+        self.recent.clear()
+        self.recent.extend(self.levels[-RECENT:])
+        self.hot = 0
+        if keep:
+            self.last, self.last_row, self.last_step = self.levels[-1], self.rows[-1], self.steps[-1]
+
+    # ------------------------------------------------------------------------------------------------ questions
+
+    @property
+    def smooth(self) -> Sequence[float]:
+        """The running median of the blocks, as long as `levels`; at the ends over what there is."""
+        if self._smooth is None:
+            self._smooth = running_median(self.levels, SMOOTH)
+        return self._smooth
+
+    def level(self, values: int = SMOOTH) -> float:
+        """The median of the last `values` raw values."""
+        have = len(self.recent)
+        return median(islice(self.recent, max(0, have - values), None))
+
+    def start(self) -> float:
+        """The level at the very beginning: the median of the first blocks."""
+        return median(self.levels[:SMOOTH]) if self.levels else self.last
+
+    def best(self, since: int = 0) -> tuple[float, int]:
+        """The lowest smoothed level at or after block `since`, and its block."""
+        smooth = self.smooth
+        if len(smooth) <= since:
+            return self.level(), max(0, len(smooth) - 1)
+        index = min(range(since, len(smooth)), key=smooth.__getitem__)
+        return smooth[index], index
+
+    def noise(self) -> float:
+        """The spread of neighbouring raw values around the trend, robustly.
+
+        The median absolute difference of neighbours, divided by 0.6745 (normal consistency) and the square root of 2
+        (a difference has two noises). A trend or a single spike hardly moves it.
+        """
+        values = list(self.recent)
+        if len(values) < 3:
+            return 0.0
+        return median(abs(b - a) for a, b in zip(values, values[1:], strict=False)) / 0.954
+
+    def spread(self, since: int = 0, until: int | None = None) -> float:
+        """As `noise`, over blocks `since` to `until`."""
+        levels = self.levels[since:until]
+        if len(levels) < 3:
+            return 0.0
+        return median(abs(b - a) for a, b in zip(levels, levels[1:], strict=False)) / 0.954
+
+    def block_at(self, row: int) -> int:
+        """The block that holds `row`."""
+        return min(bisect_left(self.rows, row), max(0, len(self.rows) - 1))
+
+
+def median(values: Iterable[float]) -> float:
+    """The median of at least one value (statistics.median costs five times as much on short lists)."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def running_median(values: Sequence[float], width: int) -> list[float]:
+    """The centred running median of odd `width`; at the ends over the values there are."""
+    half = width // 2
+    return [median(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
