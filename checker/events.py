@@ -69,7 +69,8 @@ class Tick:
     life: Life = Life.UNKNOWN
     gone_since: float | None = None
     """When the watcher first saw the process gone."""
-    last_checkpoint_at: float | None = None
+    busy: float | None = None
+    """CPU use of the process and its children since the last step, as a share of one core."""
     error: str | None = None
     final: bool = False
     """No more rows will ever come."""

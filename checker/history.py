@@ -94,10 +94,12 @@ class History:
         self.last_checkpoint: float | None = None
         self.started_at: float | None = None
         self.gaps: dict[str, Gaps] = {}
+        self.pace = Series()
+        """Seconds per step."""
         self.metric_names: dict[str, None] = {}
         self.tick: Tick | None = None
         self._alias: dict[str, str | None] = {}
-        self._last_train_at: float | None = None
+        self._last_step: tuple[int, float] | None = None
 
     # ---------------------------------------------------------------------------------------------------- folding
 
@@ -148,22 +150,21 @@ class History:
         return look
 
     def _clock(self, row: Row, *, resumed: bool) -> None:
+        """Learns how long this run pauses in each phase, and how long a step takes."""
         if row.elapsed is not None:
             self.elapsed = row.elapsed
         if row.at is None:
             return
         if self.started_at is None or resumed:
             self.started_at = row.at
-            self._last_train_at = None
-        elif self.at is not None and row.event in ("step", "epoch_end", "evaluation"):
-            kind = "train" if row.event == "step" else row.event
-            previous = self._last_train_at if kind == "train" and self._last_train_at is not None else self.at
-            if kind == "train" and self.phase == "train":
-                self.gap("train").add(row.at - max(previous, self.at))
-            else:
-                self.gap(self.phase).add(row.at - self.at)
-        if row.event == "step":
-            self._last_train_at = row.at
+            self._last_step = None
+        elif self.at is not None:
+            self.gap(self.phase).add(row.at - self.at)
+        if row.event == "step" and row.step is not None:
+            if self._last_step is not None and row.step > self._last_step[0] and row.at > self._last_step[1]:
+                seconds = (row.at - self._last_step[1]) / (row.step - self._last_step[0])
+                self.pace.add(seconds, row.index, row.step)
+            self._last_step = (row.step, row.at)
         self.at = row.at
 
     def gap(self, phase: str) -> Gaps:
@@ -184,6 +185,8 @@ class History:
             self.phase = row.phase
         elif row.event == "checkpoint_saved":
             self.checkpoints += 1
+            if self.last_checkpoint is not None and row.at is not None:
+                self.gap("between_checkpoints").add(row.at - self.last_checkpoint)
             self.last_checkpoint = row.at
         elif row.event == "training_start":
             self.ended = False

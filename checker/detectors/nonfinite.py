@@ -86,6 +86,11 @@ def _sighting(grade: Grade, name: str, bad: Bad, doubts: tuple[str, ...]) -> Sig
         first_row=bad.streak.first_row,
         first_step=bad.streak.first_step,
         summary=f"{name} is {value}, {times}",
-        evidence={"metric": name, "value": value, "rows_in_a_row": bad.streak.count, "finite_before": bad.finite_before},
+        evidence={
+            "metric": name,
+            "value": value,
+            "rows_in_a_row": bad.streak.count,
+            "finite_before": bad.finite_before,
+        },
         against=doubts,
     )

@@ -1,0 +1,112 @@
+"""Is a curve up from its best, how far, since when, and is it coming back? Shared by the rules that ask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from checker.series import SMOOTH, Series, running_median
+
+MAX_SHARE = 1e6
+"""Stands for "everything and more" where nothing had been gained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rise:
+    """A level above the best level, in numbers."""
+
+    start: float
+    best: float
+    best_step: int
+    level: float
+    noise: float
+    excursion: float
+    """The largest rise above the best so far that went back by itself before this one."""
+    falling: float
+    """How much the curve fell over the last quarter of the time since the onset; negative when it is rising."""
+    onset_row: int
+    onset_step: int
+    blocks_since_onset: int
+
+    @property
+    def excess(self) -> float:
+        return self.level - self.best
+
+    @property
+    def lost_share(self) -> float:
+        """The part of what had been gained that is lost."""
+        gained = self.start - self.best
+        return min(self.excess / gained, MAX_SHARE) if gained > 0 else MAX_SHARE
+
+    def evidence(self) -> dict[str, float | int]:
+        return {
+            "start": self.start,
+            "best": self.best,
+            "best_step": self.best_step,
+            "level": self.level,
+            "lost_share": self.lost_share,
+            "noise": self.noise,
+            "largest_recovered_excursion": self.excursion,
+        }
+
+    def against(self) -> tuple[str, ...]:
+        """What speaks for a harmless rise."""
+        told = []
+        if self.falling > 0:
+            told.append(f"the level fell by {self.falling:.4g} lately")
+        if self.excursion > 0:
+            told.append(f"an earlier rise of {self.excursion:.4g} went back by itself")
+        return tuple(told)
+
+
+def rise(series: Series, era: int, *, width: int, min_values: int) -> Rise | None:
+    """The rise of `series` above its best since block `era`, seen through a running median of `width` blocks.
+
+    Returns:
+        None while there are fewer than `min_values` blocks, or when the level is not above the best.
+    """
+    levels = series.levels[era:]
+    if len(levels) < min_values:
+        return None
+    smooth = series.smooth[era:] if width == SMOOTH else running_median(levels, width)
+    at = min(range(len(smooth)), key=smooth.__getitem__)
+    best, level = smooth[at], series.level(width)
+    excess = level - best
+    if not 0 < excess < math.inf:
+        return None
+    onset = _onset(smooth, at, best + excess / 4)
+    noise = max(series.spread(era, era + max(at, min_values) + 1), series.noise() / 4, abs(best) * 1e-6)
+    span = max(2, (len(smooth) - onset) // 4)
+    return Rise(
+        start=max(smooth[: max(1, width // 2)]) if era else series.start(),
+        best=best,
+        best_step=series.steps[era + at],
+        level=level,
+        noise=noise,
+        excursion=_excursion(smooth[:onset]),
+        falling=smooth[max(0, len(smooth) - 1 - span)] - level,
+        onset_row=series.rows[era + onset],
+        onset_step=series.steps[era + onset],
+        blocks_since_onset=len(smooth) - onset,
+    )
+
+
+def _onset(smooth: Sequence[float], best_at: int, line: float) -> int:
+    """The first block from which the curve stays above `line`."""
+    index = len(smooth) - 1
+    while index > best_at + 1 and smooth[index - 1] > line:
+        index -= 1
+    return index
+
+
+def _excursion(smooth: Sequence[float]) -> float:
+    """The largest rise above the best so far of which half went back."""
+    best, peak, largest = math.inf, 0.0, 0.0
+    for value in smooth:
+        best = min(best, value)
+        above = value - best
+        peak = max(peak, above)
+        if above < peak / 2:
+            largest, peak = max(largest, peak), above
+    return largest
