@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 
 from checker.events import Plan, Row, Tick
 from checker.gaps import Gaps
@@ -99,6 +100,7 @@ class History:
         self.metric_names: dict[str, None] = {}
         self.tick: Tick | None = None
         self._alias: dict[str, str | None] = {}
+        self._summaries = False
         self._last_step: tuple[int, float] | None = None
 
     # ---------------------------------------------------------------------------------------------------- folding
@@ -109,14 +111,15 @@ class History:
         if row.event != "step" and self._event(row):
             look = True
         values = row.values
-        if not self._alias.keys() >= values.keys():
-            self._learn(values)
-        if any(mark in values for mark in SUMMARY_MARKS):
-            return look
+        alias = self._alias
         step = self.step if self.step is not None else row.index
         for name, value in values.items():
-            role = self._alias.get(name)
-            if value is None or not math.isfinite(value):
+            if name not in alias:
+                self._learn(values)
+            if self._summaries and any(mark in values for mark in SUMMARY_MARKS):
+                return look
+            role = alias[name]
+            if value is None or not isfinite(value):
                 look = self._non_finite(role or name, value, row) or look
             elif role is not None:
                 look = self._finite(role, value, row.index, step) or look
@@ -199,6 +202,7 @@ class History:
         """Decides which of the names in a row play a role; once taken, a role is not given away."""
         names = [name for name in values if name not in self._alias]
         taken = {role for role in self._alias.values() if role}
+        self._summaries = self._summaries or any(mark in names for mark in SUMMARY_MARKS)
         for name in sorted(names, key=lambda name: ALIASES.get(name.lower(), ("", 99))[1]):
             role = ALIASES.get(name.lower(), (None, 0))[0]
             self._alias[name] = None if role in taken else role

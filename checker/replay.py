@@ -81,4 +81,4 @@ def play(events: Iterable[Event], plan: Plan | None = None) -> judge.Case:
     return case
 
 
-__all__ = ["Action", "Replay", "cannot_judge", "contract", "lines", "play", "Mapping", "Tick"]
+__all__ = ["Action", "Mapping", "Replay", "Tick", "cannot_judge", "contract", "lines", "play"]

@@ -12,7 +12,7 @@ from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 
 BLOCKS = 128
 """Blocks before merging. 64 to 128 are in use, so a block is 0.8 to 1.6 % of the values so far."""
@@ -31,8 +31,8 @@ class Series:
     """The finite values of one metric, oldest first."""
 
     __slots__ = (
-        "_chunks", "_open", "_smooth", "_total", "alarm", "count", "first_row", "hot", "last", "last_row", "last_step", "levels", "merged",
-        "recent", "rows", "steps", "width",
+        "_chunks", "_open", "_smooth", "_total", "alarm", "count", "first_row", "hot", "last", "last_row", "last_step",
+        "levels", "merged", "recent", "rows", "steps", "width",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Series:
         self._open: list[float] = []
         self._total = 0.0
         self._chunks = 0
-        self._smooth: list[float] | None = None
+        self._smooth: dict[int, list[float]] = {}
 
     def add(self, value: float, row: int, step: int) -> bool:
         """Takes the next value; True when the curve is worth another look (a block was closed, or values run hot)."""
@@ -80,7 +80,7 @@ class Series:
         self.rows.append(self.last_row)
         self.steps.append(self.last_step)
         self._total, self._chunks = 0.0, 0
-        self._smooth = None
+        self._smooth.clear()
         if len(self.levels) >= BLOCKS:
             self._merge()
 
@@ -98,7 +98,7 @@ class Series:
         del self.levels[keep:], self.rows[keep:], self.steps[keep:]
         self._open.clear()
         self._total, self._chunks = 0.0, 0
-        self._smooth = None
+        self._smooth.clear()
         self.count = keep * self.width
         self.recent.clear()
         self.recent.extend(self.levels[-RECENT:])
@@ -108,12 +108,11 @@ class Series:
 
     # ------------------------------------------------------------------------------------------------ questions
 
-    @property
-    def smooth(self) -> Sequence[float]:
+    def smooth(self, width: int = SMOOTH) -> Sequence[float]:
         """The running median of the blocks, as long as `levels`; at the ends over what there is."""
-        if self._smooth is None:
-            self._smooth = running_median(self.levels, SMOOTH)
-        return self._smooth
+        if width not in self._smooth:
+            self._smooth[width] = running_median(self.levels, width)
+        return self._smooth[width]
 
     def level(self, values: int = SMOOTH) -> float:
         """The median of the last `values` raw values."""
@@ -126,7 +125,7 @@ class Series:
 
     def best(self, since: int = 0) -> tuple[float, int]:
         """The lowest smoothed level at or after block `since`, and its block."""
-        smooth = self.smooth
+        smooth = self.smooth()
         if len(smooth) <= since:
             return self.level(), max(0, len(smooth) - 1)
         index = min(range(since, len(smooth)), key=smooth.__getitem__)
@@ -141,14 +140,14 @@ class Series:
         values = list(self.recent)
         if len(values) < 3:
             return 0.0
-        return median(abs(b - a) for a, b in zip(values, values[1:], strict=False)) / 0.954
+        return median(abs(b - a) for a, b in pairwise(values)) / 0.954
 
     def spread(self, since: int = 0, until: int | None = None) -> float:
         """As `noise`, over blocks `since` to `until`."""
         levels = self.levels[since:until]
         if len(levels) < 3:
             return 0.0
-        return median(abs(b - a) for a, b in zip(levels, levels[1:], strict=False)) / 0.954
+        return median(abs(b - a) for a, b in pairwise(levels)) / 0.954
 
     def block_at(self, row: int) -> int:
         """The block that holds `row`."""
@@ -164,5 +163,8 @@ def median(values: Iterable[float]) -> float:
 
 def running_median(values: Sequence[float], width: int) -> list[float]:
     """The centred running median of odd `width`; at the ends over the values there are."""
-    half = width // 2
-    return [median(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
+    half, last = width // 2, len(values) - width // 2
+    middle = [sorted(values[i - half : i + half + 1])[half] for i in range(half, last)]
+    head = [median(values[: i + half + 1]) for i in range(min(half, len(values)))]
+    tail = [median(values[i - half :]) for i in range(max(half, last), len(values))]
+    return head + middle + tail

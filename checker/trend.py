@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from checker.series import SMOOTH, Series, running_median
+from checker.series import Series
 
 MAX_SHARE = 1e6
 """Stands for "everything and more" where nothing had been gained."""
@@ -60,18 +60,22 @@ class Rise:
         return tuple(told)
 
 
-def rise(series: Series, era: int, *, width: int, min_values: int) -> Rise | None:
+def rise(series: Series, era: int, *, width: int, min_values: int, over_best: float = 0.0) -> Rise | None:
     """The rise of `series` above its best since block `era`, seen through a running median of `width` blocks.
 
     Returns:
-        None while there are fewer than `min_values` blocks, or when the level is not above the best.
+        None while there are fewer than `min_values` blocks, or when the level is not above the best by `over_best` of
+        it (for curves that are positive).
     """
-    levels = series.levels[era:]
+    levels = series.levels[era:] if era else series.levels
     if len(levels) < min_values:
         return None
-    smooth = series.smooth[era:] if width == SMOOTH else running_median(levels, width)
-    at = min(range(len(smooth)), key=smooth.__getitem__)
-    best, level = smooth[at], series.level(width)
+    level, floor = series.level(width), min(levels)
+    if level <= floor or (floor > 0 and level < (1 + over_best) * floor):
+        return None  # no smoothed best can lie under the lowest block, so most rows need no more than this
+    smooth = series.smooth(width)[era:]
+    best = min(smooth)
+    at = smooth.index(best)
     excess = level - best
     if not 0 < excess < math.inf:
         return None

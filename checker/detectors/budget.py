@@ -5,8 +5,8 @@ What it sees: wall-clock minutes or steps beyond the `budget` that `experiment.j
 Why it matters: a budget is a promise to others who share the machine, and the only thing that ends a run which is
 healthy and endless.
 
-How it decides: the clock since this process started training, and the last step, against the declared numbers. The run
-is asked to stop and saves itself, so it can be resumed with a larger budget.
+How it decides: the clock since this process started training, and the last step, against the declared numbers. The
+run is asked to stop and saves itself, so it can be resumed with a larger budget.
 
 What to do: raise `budget.wall_minutes` or `budget.steps` and resume, or plan fewer steps.
 """

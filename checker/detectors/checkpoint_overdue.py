@@ -3,8 +3,8 @@
 What it sees: a run that used to save checkpoints and has not for three times its longest interval, or that has never
 saved one in an hour.
 
-Why it matters: everything since the last checkpoint is lost with the next crash. A full disk or a failed save is often
-noticed only then.
+Why it matters: everything since the last checkpoint is lost with the next crash. A full disk or a failed save is
+often noticed only then.
 
 How it decides: the time since the last checkpoint against this run's own intervals, at least ten minutes. It is
 reported once and never killed: a run that cannot save is the last one to stop.

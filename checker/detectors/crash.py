@@ -3,15 +3,15 @@
 What it sees: a status file that says running while the process it names no longer exists, or a run that ended with an
 error.
 
-Why it matters: nobody else will say so. The status of a killed process stays "running" for ever, a queue waits for it,
-and a person believes that the night's run is still going.
+Why it matters: nobody else will say so. The status of a killed process stays "running" for ever, a queue waits for
+it, and a person believes that the night's run is still going.
 
 How it decides: the process must be proven gone (same machine, same boot, and its pid free or given to a process that
 started at another time) and stay gone for two seconds, which leaves time for a last write. "Unknown" is not "dead": a
 process on another machine is never called crashed.
 
-What to do: look at the end of the run's output. Killed without a trace usually means the out-of-memory killer (see the
-kernel log). Resume from the last checkpoint.
+What to do: look at the end of the run's output. Killed without a trace usually means the out-of-memory killer (see
+the kernel log). Resume from the last checkpoint.
 """
 
 from __future__ import annotations

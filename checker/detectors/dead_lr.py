@@ -1,15 +1,15 @@
 """The learning rate is dead: zero, decayed too early, frozen, or never warmed up.
 
-What it sees: a logged learning rate of exactly 0, or next to nothing compared with its highest value while most of the
-plan is still ahead, or one that does not follow the schedule that `experiment.json` declares.
+What it sees: a logged learning rate of exactly 0, or next to nothing compared with its highest value while most of
+the plan is still ahead, or one that does not follow the schedule that `experiment.json` declares.
 
 Why it matters: steps with no learning rate cost as much as others and change nothing. The loss looks converged, so
 nobody notices; a scheduler stepped per batch instead of per epoch is the usual cause.
 
-How it decides: zero for 10 rows and 2 % of the run with a loss that stopped improving, unless the declared plan is nine
-tenths done. Below a thousandth of its top before half of the declared plan. Constant over a fifth of the plan although
-the declared schedule decays by then. Below a tenth of the declared peak after twice the declared warm-up. A rate printed
-with two decimals reads 0.00 while the model learns: a loss that still falls overrules a zero.
+How it decides: zero for 10 rows and 2 % of the run with a loss that stopped improving, unless the declared plan is
+nine tenths done. Below a thousandth of its top before half of the declared plan. Constant over a fifth of the plan
+although the declared schedule decays by then. Below a tenth of the declared peak after twice the declared warm-up. A
+rate printed with two decimals reads 0.00 while the model learns: a loss that still falls overrules a zero.
 
 What to do: make the schedule as long as the training (`decay_steps` = `steps`), step it once per optimizer step, and
 keep a floor of a tenth of the peak.
@@ -72,7 +72,8 @@ def _early(history: History, limits: Limits) -> Sighting | None:
     onset = next((i for i in range(peak, len(lr.levels)) if lr.levels[i] < limits.too_low * history.lr_top), None)
     if onset is None or _learns_since(history, lr.rows[onset], limits):
         return None
-    told = f"learning_rate fell to {lr.last:.3g} ({lr.last / history.lr_top:.2g} of its top) at {100 * progress:.0f} % of the plan"
+    share = lr.last / history.lr_top
+    told = f"learning_rate fell to {lr.last:.3g} ({share:.2g} of its top) at {100 * progress:.0f} % of the plan"
     return _sighting(history, Grade.SURE, lr.rows[onset], lr.steps[onset], told)
 
 
@@ -87,7 +88,7 @@ def _frozen(history: History, limits: Limits) -> Sighting | None:
     window = lr.levels[since:]
     if max(window) - min(window) > 1e-3 * max(window) or lr.last == 0.0:
         return None
-    told = f"learning_rate has stayed at {lr.last:.3g} since step {lr.steps[since]}, but a {declared['kind']} decay is declared"
+    told = f"learning_rate has been {lr.last:.3g} since step {lr.steps[since]}; declared is a {declared['kind']} decay"
     return _sighting(history, Grade.SUSPECT, lr.rows[since], lr.steps[since], told)
 
 

@@ -48,7 +48,13 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     """A lasting rise of the train loss, at one of two scales."""
     series = history.train
     for width, noises in limits.scales:
-        found = rise(series, history.era(series), width=width, min_values=max(limits.min_values, 2 * width - 2))
+        found = rise(
+            series,
+            history.era(series),
+            width=width,
+            min_values=max(limits.min_values, 2 * width - 2),
+            over_best=limits.over_best,
+        )
         if found is not None and found.excess > noises * found.noise and _lost(found, limits):
             return sighting(found)
     return None
@@ -70,7 +76,8 @@ def sighting(found: Rise) -> Sighting:
         first_row=found.onset_row,
         first_step=found.onset_step,
         summary=(
-            f"train_loss rose from its best {found.best:.4g} (step {found.best_step}) to {found.level:.4g} and stays there"
+            f"train_loss rose from its best {found.best:.4g} (step {found.best_step}) "
+            f"to {found.level:.4g} and stays there"
         ),
         evidence=found.evidence(),
         against=found.against(),

@@ -1,14 +1,14 @@
 """The train loss creeps up.
 
-What it sees: the same as divergence, on a smaller scale: a wide running median of the train loss that has lost a fifth
-of what was gained and keeps rising or stays up for a tenth of the run.
+What it sees: the same as divergence, on a smaller scale: a wide running median of the train loss that has lost a
+fifth of what was gained and keeps rising or stays up for a tenth of the run.
 
 Why it matters: slow drift is how a learning rate that is slightly too high, a bad stretch of data or growing weights
 announce themselves, hours before the loss leaves the chart.
 
-How it decides: a running median over 11 blocks, a tenth over the best, a fifth of the gain, three and a half times the
-noise, more than any earlier excursion that went back, and not falling. It is reported and never killed: many such runs
-come back with the decay of the learning rate.
+How it decides: a running median over 11 blocks, a tenth over the best, a fifth of the gain, three and a half times
+the noise, more than any earlier excursion that went back, and not falling. It is reported and never killed: many such
+runs come back with the decay of the learning rate.
 
 What to do: watch the next evaluation. If it goes on, resume from the best checkpoint with half the learning rate, and
 look at what changed in the data at the onset.
@@ -43,7 +43,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     """A slow rise of the train loss."""
     series = history.train
     era = history.era(series)
-    found = rise(series, era, width=limits.width, min_values=limits.min_values)
+    found = rise(series, era, width=limits.width, min_values=limits.min_values, over_best=limits.over_best)
     if found is None or found.excess <= limits.noises * found.noise or found.falling > 0:
         return None
     if found.lost_share < limits.lost_share or found.excess < limits.over_best * abs(found.best):

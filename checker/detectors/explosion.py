@@ -1,15 +1,15 @@
 """The loss is far above anything it has ever been.
 
-What it sees: the last values of the train or validation loss lie above the start of the run by more than everything the
-run ever gained, and by a multiple of the start itself.
+What it sees: the last values of the train or validation loss lie above the start of the run by more than everything
+the run ever gained, and by a multiple of the start itself.
 
 Why it matters: a loss that much worse than an untrained model's means weights of a size that no further step repairs.
 It is the last finite stage before NaN.
 
-How it decides: the median of the last three values, so that a single bad batch cannot do it, is compared with the start
-of the run and with the highest level of its first tenth (losses that rise during warm-up, as from 12 to 17 and down to
-6, are healthy). It must exceed three times that yardstick for positive losses, and by twice the whole range of the curve
-and twenty times its noise for any. It must not be falling back.
+How it decides: the median of the last three values, so that a single bad batch cannot do it, is compared with the
+start of the run and with the highest level of its first tenth (losses that rise during warm-up, as from 12 to 17 and
+down to 6, are healthy). It must exceed three times that yardstick for positive losses, and by twice the whole range
+of the curve and twenty times its noise for any. It must not be falling back.
 
 What to do: lower the learning rate by a factor of ten or clip gradients to 1.0, and resume from the checkpoint before
 the onset.
@@ -31,7 +31,7 @@ class Limits:
     times: float = 3.0
     """Level over the yardstick, for positive losses: a random model is rarely three times worse than chance."""
     val_times: float = 10.0
-    """The same for the validation loss: a model that overfits with confidence can be several times worse than chance."""
+    """The same for the validation loss: confident overfitting can be several times worse than chance."""
     ranges: float = 2.0
     """Excess over the yardstick in units of all that the run had gained."""
     noises: float = 20.0

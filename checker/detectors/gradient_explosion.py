@@ -6,13 +6,14 @@ is the median of the curve before.
 Why it matters: with such gradients one step moves the weights further than all steps before. It usually comes before
 the loss explodes, and it is the moment at which a checkpoint is still good.
 
-How it decides: on ratios only. A level 10 times the usual one for three rows is suspected; single spikes of a thousand
-times are known from healthy runs and do not move a median. It becomes certain when the loss confirms it: the loss is up
-from its best by a quarter of what had been gained, or by half of its best, beyond its noise and not falling back. A
-gradient norm that was almost 0 because the problem was solved has no range to leave: the loss must be up for any report.
+How it decides: on ratios only. A level 10 times the usual one for three rows is suspected; single spikes of a
+thousand times are known from healthy runs and do not move a median. It becomes certain when the loss confirms it: the
+loss is up from its best by a quarter of what had been gained, or by half of its best, beyond its noise and not
+falling back. A gradient norm that was almost 0 because the problem was solved has no range to leave: the loss must be
+up for any report.
 
-What to do: clip the gradient norm to about its usual level, lower the learning rate, lengthen the warm-up. With clipping
-on already, the learning rate is the cause.
+What to do: clip the gradient norm to about its usual level, lower the learning rate, lengthen the warm-up. With
+clipping on already, the learning rate is the cause.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     if len(grad.levels) - era < limits.min_values:
         return None
     level = grad.level()
+    if level < limits.ratio * min(grad.levels[era:]):
+        return None
     usual, onset = _usual(list(grad.levels[era:]), limits.ratio)
     if usual <= 0 or level < limits.ratio * usual:
         return None

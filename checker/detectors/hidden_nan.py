@@ -1,17 +1,17 @@
 """NaN that the log does not show.
 
-What it sees: a finite loss beside a gradient norm that is NaN row after row, a loss that drops to exactly 0, or a loss
-that repeats the same digits for ever.
+What it sees: a finite loss beside a gradient norm that is NaN row after row, a loss that drops to exactly 0, or a
+loss that repeats the same digits for ever.
 
 Why it matters: some loggers replace a NaN loss by a running mean or by 0 (Hugging Face's Trainer does so by default),
 and some loops skip every step once the gradients are gone. The curve looks calm while nothing is trained any more, so
 the run wastes its whole remaining budget without a single bad number in its loss.
 
-How it decides: a NaN gradient norm 3 times in a row beside a loss that is frozen or 0, or 10 times beside any loss, is
-certain. So is a loss of exactly 0 for 5 rows right after a level above a tenth of the start: real losses approach 0,
-they do not jump onto it. A loss that repeats itself exactly for 20 rows and 2 % of the run is certain only where it
-usually changed from row to row and has not fallen below half of the start: a small problem may simply be solved. An
-infinite gradient norm is normal while a loss scaler looks for its scale (16 halvings from 65,536), so it needs 40.
+How it decides: a NaN gradient norm 3 times in a row beside a loss that is frozen or 0, or 10 times beside any loss,
+is certain. So is a loss of exactly 0 for 5 rows right after a level above a tenth of the start: real losses approach
+0, they do not jump onto it. A loss that repeats itself exactly for 20 rows and 2 % of the run is certain only where
+it usually changed from row to row and has not fallen below half of the start: a small problem may simply be solved.
+An infinite gradient norm is normal while a loss scaler looks for its scale (16 halvings from 65,536), so it needs 40.
 
 What to do: look at the unfiltered loss (`logging_nan_inf_filter=False` in Hugging Face's Trainer), return to the last
 checkpoint with a finite gradient norm, and treat it as NaN: lower learning rate, clipping, bf16 instead of fp16.
@@ -68,9 +68,9 @@ def _gradient(history: History, bad: Bad, limits: Limits) -> Sighting | None:
         return _sighting(Grade.SUSPECT, bad.streak, f"grad_norm has been infinite for {rows} rows", rows, against)
     still = history.frozen.count >= 2 or history.zero[TRAIN_LOSS].count >= 2
     sure = bad.finite_before > 0 and (still or bad.nan >= limits.nan_grad_sure_rows)
-    against = () if still else ("the loss still changes from row to row",)
+    doubts = () if still else ("the loss still changes from row to row",)
     told = f"grad_norm is NaN for {rows} rows while the loss stays finite"
-    return _sighting(Grade.SURE if sure else Grade.SUSPECT, bad.streak, told, rows, against)
+    return _sighting(Grade.SURE if sure else Grade.SUSPECT, bad.streak, told, rows, doubts)
 
 
 def _zero(history: History, limits: Limits) -> Sighting | None:

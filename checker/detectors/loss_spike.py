@@ -2,20 +2,20 @@
 
 What it sees: a train loss ten times its usual noise, and half its level, above the level before it.
 
-Why it matters: by itself it does not. Large training runs have dozens of spikes and come back from all of them. Noted,
-they tell a growing instability from a single bad batch, and where to look in the data.
+Why it matters: by itself it does not. Large training runs have dozens of spikes and come back from all of them.
+Noted, they tell a growing instability from a single bad batch, and where to look in the data.
 
 How it decides: one value against the median and the noise of the values just before it. It is information, never an
 alert: a spike that stays is what divergence and explosion are for.
 
-What to do: nothing, if it comes back within a few rows. If spikes become frequent, clip gradients or lower Adam's beta2,
-and look at the batches of those steps.
+What to do: nothing, if it comes back within a few rows. If spikes become frequent, clip gradients or lower Adam's
+beta2, and look at the batches of those steps.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 
 from checker.finding import Grade, Sighting
 from checker.history import History
@@ -42,7 +42,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     if len(before) < limits.min_values - 1:
         return None
     level = median(before)
-    noise = median(abs(b - a) for a, b in zip(before, before[1:], strict=False)) / 0.954
+    noise = median(abs(b - a) for a, b in pairwise(before)) / 0.954
     excess = train.last - level
     if excess <= limits.noises * noise or excess <= limits.of_level * abs(level) or not noise:
         return None

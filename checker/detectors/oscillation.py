@@ -1,7 +1,7 @@
 """The train loss swings wildly.
 
-What it sees: neighbouring values of the train loss that differ several times as much as they did in the calmest part of
-the run, by an amount comparable to everything the run has gained, without the level coming down.
+What it sees: neighbouring values of the train loss that differ several times as much as they did in the calmest part
+of the run, by an amount comparable to everything the run has gained, without the level coming down.
 
 Why it matters: swings that grow are the edge of stability: the step size is too large for the curvature. The run may
 still be saved by a lower learning rate, and its last checkpoint is as random as its last loss.
@@ -42,12 +42,15 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     if train.count < limits.min_values or blocks < limits.min_values or history.era(train):
         return None
     now = train.noise() if train.width == 1 else train.spread(blocks - 24)
+    level = train.level(15)
+    if now < limits.of_level * abs(level):
+        return None
     quarter = blocks // 4
     calm, since = min((train.spread(part * quarter, (part + 1) * quarter), part) for part in range(4))
-    level, best = train.level(15), train.best()[0]
+    best = train.best()[0]
     gained = train.start() - best
     halfway = median(train.levels[blocks // 2 - 5 : blocks // 2 + 6])
-    if now < limits.times * calm or now < limits.of_gain * gained or now < limits.of_level * abs(level):
+    if now < limits.times * calm or now < limits.of_gain * gained:
         return None
     if level < halfway or not calm:
         return None
@@ -56,7 +59,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
         grade=Grade.SUSPECT,
         first_row=train.rows[onset],
         first_step=train.steps[onset],
-        summary=f"train_loss swings by {now:.3g} from row to row, {now / calm:.0f} times as much as in its calmest quarter",
+        summary=f"train_loss swings by {now:.3g} from row to row, {now / calm:.0f} times as much as when it was calm",
         evidence={"swing": now, "calm_swing": calm, "level": level, "best": best, "gained": gained},
         against=("the median level is not above its best",) if level <= best + now else (),
     )

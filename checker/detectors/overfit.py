@@ -6,13 +6,13 @@ train loss that went on falling since then.
 Why it matters: from the best evaluation on, the model learns the training set by heart. The checkpoint of that moment
 is the better model, and the compute since then bought nothing.
 
-How it decides: the level must be 5 % (suspected) or 10 % (certain) above the best, which is the definition used for the
-public corpus, beyond twice the noise of the validation curve, with no new best for at least three evaluations and a
-tenth of all. The train loss must be lower now than at the best evaluation; if both rise it is divergence, not this. When
-another metric was declared as the one that counts and it is still improving, the finding is a note.
+How it decides: the level must be 5 % (suspected) or 10 % (certain) above the best, which is the definition used for
+the public corpus, beyond twice the noise of the validation curve, with no new best for at least three evaluations and
+a tenth of all. The train loss must be lower now than at the best evaluation; if both rise it is divergence, not this.
+When another metric was declared as the one that counts and it is still improving, the finding is a note.
 
-What to do: keep the best checkpoint and stop there next time, or regularise: more data, dropout, weight decay, a smaller
-model, augmentation.
+What to do: keep the best checkpoint and stop there next time, or regularise: more data, dropout, weight decay, a
+smaller model, augmentation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from checker.finding import Grade, Sighting
 from checker.history import History
-from checker.series import Series, median, running_median
+from checker.series import Series, median
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,11 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     """Overfitting, judged at the last evaluation."""
     val, train = history.val, history.train
     era = history.era(val)
-    levels = val.levels[era:]
-    if len(levels) < limits.min_evaluations or len(train.levels) < limits.min_evaluations:
+    if len(val.levels) - era < limits.min_evaluations or len(train.levels) < limits.min_evaluations:
         return None
-    smooth = running_median(levels, 3)
-    at = min(range(len(smooth)), key=smooth.__getitem__)
-    best, level = smooth[at], val.level(3)
+    smooth = val.smooth(3)[era:]
+    best, level = min(smooth), val.level(3)
+    at = smooth.index(best)
     stale = len(smooth) - 1 - at
     noise = val.spread(era)
     excess = level - best
@@ -70,11 +69,18 @@ def detect(history: History, limits: Limits) -> Sighting | None:
             f"(step {val.steps[era + at]}), while train_loss fell from {then:.4g} to {now:.4g}"
         ),
         evidence={
-            "best_val_loss": best, "best_step": val.steps[era + at], "val_loss": level, "excess": excess, "noise": noise,
-            "evaluations_since_best": stale * val.width, "train_loss_at_best": then, "train_loss": now, "gap": level - now,
+            "best_val_loss": best,
+            "best_step": val.steps[era + at],
+            "val_loss": level,
+            "excess": excess,
+            "noise": noise,
+            "evaluations_since_best": stale * val.width,
+            "train_loss_at_best": then,
+            "train_loss": now,
+            "gap": level - now,
         },
         against=("the validation curve is noisy",) if excess < 4 * noise else (),
-    )  # fmt: skip
+    )
 
 
 def _train_at(train: Series, row: int) -> float:

@@ -1,17 +1,17 @@
 """Nothing moves any more, but the process lives.
 
-What it sees: no new step for much longer than this run has ever paused in its present phase, while the process is alive
-and its heartbeat says that the loop stands still.
+What it sees: no new step for much longer than this run has ever paused in its present phase, while the process is
+alive and its heartbeat says that the loop stands still.
 
 Why it matters: a blocked data loader, a deadlock or a lost collective waits for ever at full price. Nothing in the
 metrics shows it, because nothing is written.
 
-How it decides: silence is measured against the run's own pauses: three times the 99th percentile, one and a half times
-the longest, thirty times the median, and never less than ten seconds; evaluation, checkpoint and compile phases are
-judged by their own pauses, and get ten minutes while they have none. It is certain when the heartbeat goes on, the
-process is alive, does next to no work on the CPU, and the silence has lasted four times that limit and a minute. A
-process that still computes may be inside a long step: it is certain only after half an hour. A suspended process and one
-on another machine are reported, never killed.
+How it decides: silence is measured against the run's own pauses: three times the 99th percentile, one and a half
+times the longest, thirty times the median, and never less than ten seconds; evaluation, checkpoint and compile phases
+are judged by their own pauses, and get ten minutes while they have none. It is certain when the heartbeat goes on,
+the process is alive, does next to no work on the CPU, and the silence has lasted four times that limit and a minute.
+A process that still computes may be inside a long step: it is certain only after half an hour. A suspended process
+and one on another machine are reported, never killed.
 
 What to do: read `stacks.txt` (all threads at the moment of the hang): the top frame names the culprit. Give loaders a
 timeout and workers a limit; look for a rank that waits for another.

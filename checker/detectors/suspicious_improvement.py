@@ -1,18 +1,18 @@
 """Too good to be true.
 
-What it sees: a train loss that falls to a twentieth of its level within a fiftieth of the run, after it had settled; or
-a validation loss far below the train loss, evaluation after evaluation.
+What it sees: a train loss that falls to a twentieth of its level within a fiftieth of the run, after it had settled;
+or a validation loss far below the train loss, evaluation after evaluation.
 
 Why it matters: a leak of labels into the inputs, validation data inside the training set, or a metric computed on the
 wrong split all look like a breakthrough, and everything built on the result is worthless.
 
 How it decides: the level falls by 95 % between two neighbouring stretches of the curve without a declared change of
 regime, or the validation loss stays under half the train loss for five evaluations. Dropout, augmentation and label
-smoothing make a train loss somewhat higher than the validation loss; twice is beyond what they do. It is a note, since
-sudden understanding (grokking) exists.
+smoothing make a train loss somewhat higher than the validation loss; twice is beyond what they do. It is a note,
+since sudden understanding (grokking) exists.
 
-What to do: check the split for duplicates, evaluate on data that was never near the training code, and look at what the
-model does with shuffled labels.
+What to do: check the split for duplicates, evaluate on data that was never near the training code, and look at what
+the model does with shuffled labels.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def detect(history: History, limits: Limits) -> Sighting | None:
         return _sighting(history, train.rows[-3], train.steps[-3], told, before, after)
     last = list(val.recent)[-limits.evaluations :]
     if len(last) == limits.evaluations and 0 < max(last) < limits.val_ratio * train.level():
-        told = f"val_loss ({max(last):.4g} at most) has been under half the train loss ({train.level():.4g}) for {len(last)} evaluations"
+        told = (
+            f"val_loss (at most {max(last):.4g}) is under half of train_loss ({train.level():.4g}), {len(last)} times"
+        )
         return _sighting(history, val.last_row, val.last_step, told, train.level(), max(last))
     return None
 

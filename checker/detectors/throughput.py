@@ -5,11 +5,11 @@ What it sees: the seconds per step (a running median) at twice what the run used
 Why it matters: half the speed is half the experiments. Typical causes are a data loader that fell behind, a throttled
 or shared GPU, a growing log or memory that swaps; none of them shows in the loss.
 
-How it decides: the level of the time per step against the best level of this run, from the rows' own time stamps, over
-at least 20 rows. Pauses for evaluation and checkpoints are single values and do not move a median.
+How it decides: the level of the time per step against the best level of this run, from the rows' own time stamps,
+over at least 20 rows. Pauses for evaluation and checkpoints are single values and do not move a median.
 
-What to do: look at the GPU's utilisation and temperature, at the loader's queue and at other processes on the machine;
-compare the seconds per step of the phases.
+What to do: look at the GPU's utilisation and temperature, at the loader's queue and at other processes on the
+machine; compare the seconds per step of the phases.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     if pace.count < limits.min_values or len(pace.levels) < limits.min_values:
         return None
     level = median(pace.recent)
-    smooth = pace.smooth
+    smooth = pace.smooth()
     usual = sorted(smooth)[len(smooth) // 10]
     if usual <= 0 or level < limits.times * usual:
         return None

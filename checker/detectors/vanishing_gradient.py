@@ -1,14 +1,14 @@
 """The gradient is gone while there is still something to learn.
 
-What it sees: a gradient norm that is exactly 0, or a ten-thousandth of its early level, or below 1e-7, with a loss that
-has hardly left its start.
+What it sees: a gradient norm that is exactly 0, or a ten-thousandth of its early level, or below 1e-7, with a loss
+that has hardly left its start.
 
 Why it matters: without a gradient nothing is learned, however long the run goes on: dead activations, frozen
 parameters, a detached graph or a saturated output are the usual causes.
 
 How it decides: a small gradient is also what a solved problem looks like, so the loss must still be above nine tenths
-of its start (for positive losses; for others, have gained less than its noise). Exactly 0 needs 5 rows. The judge waits
-10 rows and 2 % of the run.
+of its start (for positive losses; for others, have gained less than its noise). Exactly 0 needs 5 rows. The judge
+waits 10 rows and 2 % of the run.
 
 What to do: check that the parameters require gradients and are in the optimizer, look for dead activations (leaky
 activations, smaller initial weights, normalisation), and for a loss that is computed on detached values.
@@ -56,7 +56,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
         grade=Grade.SUSPECT,
         first_row=onset,
         first_step=zeros.first_step if zeros.count >= limits.zero_rows else grad.steps[-1],
-        summary=f"grad_norm is {level:.3g} (early: {early:.3g}) while train_loss is still {now:.4g} (start: {start:.4g})",
+        summary=f"grad_norm is {level:.3g} (early: {early:.3g}) while train_loss is {now:.4g} (start: {start:.4g})",
         evidence={"level": level, "early": early, "loss_start": start, "loss_level": now, "rows_of_zero": zeros.count},
         against=("a solved problem has small gradients too, but this loss has hardly moved",),
     )
