@@ -101,6 +101,7 @@ class History:
         self.tick: Tick | None = None
         self._alias: dict[str, str | None] = {}
         self._summaries = False
+        self._sparse: set[str] = set()
         self._last_step: tuple[int, float] | None = None
 
     # ---------------------------------------------------------------------------------------------------- folding
@@ -239,8 +240,9 @@ class History:
         seen = series.count if series is not None else 0
         bad = self.bad.get(name)
         if value is None:
-            sparse = bad is not None and bad.nulls and bad.streak.ended
-            if name not in (TRAIN_LOSS, GRAD_NORM) or seen < MIN_BEFORE_NULL or sparse:
+            if seen < MIN_BEFORE_NULL or (bad is not None and bad.nulls and bad.streak.ended):
+                self._sparse.add(name)
+            if name not in (TRAIN_LOSS, GRAD_NORM) or name in self._sparse:
                 return False
         if bad is None:
             if len(self.bad) >= MAX_NAMES:

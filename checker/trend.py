@@ -24,7 +24,11 @@ class Rise:
     excursion: float
     """The largest rise above the best so far that went back by itself before this one."""
     falling: float
-    """How much the curve fell over the last quarter of the time since the onset; negative when it is rising."""
+    """How far the level is below its peak since the onset."""
+    since_peak: int
+    """Blocks since that peak."""
+    noise_now: float
+    """Noise of the last values alone."""
     onset_row: int
     onset_step: int
     blocks_since_onset: int
@@ -34,10 +38,25 @@ class Rise:
         return self.level - self.best
 
     @property
+    def gained(self) -> float:
+        return max(self.start - self.best, 0.0)
+
+    @property
     def lost_share(self) -> float:
         """The part of what had been gained that is lost."""
-        gained = self.start - self.best
-        return min(self.excess / gained, MAX_SHARE) if gained > 0 else MAX_SHARE
+        return min(self.excess / self.gained, MAX_SHARE) if self.gained else MAX_SHARE
+
+    @property
+    def recovering(self) -> bool:
+        """Whether the curve is on its way back: it fell by more than noise does, and fast enough.
+
+        Fast enough means that, going on like this, half of the excess is gone within three times the time since the
+        onset (at least within 30 blocks, a quarter of the curve).
+        """
+        if self.falling <= 1.5 * max(self.noise, self.noise_now) or not self.since_peak:
+            return False
+        blocks_left = max(0.5 * self.excess, 0.0) * self.since_peak / self.falling
+        return blocks_left < 3 * max(self.blocks_since_onset, 10)
 
     def evidence(self) -> dict[str, float | int]:
         return {
@@ -53,8 +72,8 @@ class Rise:
     def against(self) -> tuple[str, ...]:
         """What speaks for a harmless rise."""
         told = []
-        if self.falling > 0:
-            told.append(f"the level fell by {self.falling:.4g} lately")
+        if self.falling > self.noise:
+            told.append(f"the level is {self.falling:.4g} below its highest since then")
         if self.excursion > 0:
             told.append(f"an earlier rise of {self.excursion:.4g} went back by itself")
         return tuple(told)
@@ -81,7 +100,7 @@ def rise(series: Series, era: int, *, width: int, min_values: int, over_best: fl
         return None
     onset = _onset(smooth, at, best + excess / 4)
     noise = max(series.spread(era, era + max(at, min_values) + 1), series.noise() / 4, abs(best) * 1e-6)
-    span = max(2, (len(smooth) - onset) // 4)
+    peak = max(range(onset, len(smooth)), key=smooth.__getitem__)
     return Rise(
         start=max(smooth[: max(1, width // 2)]) if era else series.start(),
         best=best,
@@ -89,7 +108,9 @@ def rise(series: Series, era: int, *, width: int, min_values: int, over_best: fl
         level=level,
         noise=noise,
         excursion=_excursion(smooth[:onset]),
-        falling=smooth[max(0, len(smooth) - 1 - span)] - level,
+        falling=smooth[peak] - level,
+        since_peak=len(smooth) - 1 - peak,
+        noise_now=series.noise(),
         onset_row=series.rows[era + onset],
         onset_step=series.steps[era + onset],
         blocks_since_onset=len(smooth) - onset,

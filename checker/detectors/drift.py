@@ -27,6 +27,8 @@ from checker.trend import rise
 class Limits:
     width: int = 11
     min_values: int = 30
+    real_gain: float = 0.5
+    """As in divergence: below it, wandering is what some objectives do."""
     lost_share: float = 0.2
     over_best: float = 0.1
     noises: float = 3.5
@@ -44,7 +46,9 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     series = history.train
     era = history.era(series)
     found = rise(series, era, width=limits.width, min_values=limits.min_values, over_best=limits.over_best)
-    if found is None or found.excess <= limits.noises * found.noise or found.falling > 0:
+    if found is None or found.excess <= limits.noises * found.noise or found.falling > found.noise:
+        return None
+    if found.best > 0 and found.gained < limits.real_gain * found.start:
         return None
     if found.lost_share < limits.lost_share or found.excess < limits.over_best * abs(found.best):
         return None

@@ -83,7 +83,7 @@ def _usual(levels: list[float], ratio: float) -> tuple[float, int]:
 def _confirms(loss: Rise, limits: Limits) -> bool:
     over = loss.best > 0 and loss.excess > limits.over_best * loss.best
     lost = loss.lost_share > limits.lost_share and (loss.best <= 0 or loss.excess > 0.1 * loss.best)
-    return (over or lost) and loss.falling < 0.1 * loss.excess and loss.excess > 1.5 * loss.excursion
+    return (over or lost) and not loss.recovering and loss.excess > 1.5 * loss.excursion
 
 
 def _loss_evidence(loss: Rise | None) -> dict[str, float]:

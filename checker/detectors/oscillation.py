@@ -41,18 +41,19 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     blocks = len(train.levels)
     if train.count < limits.min_values or blocks < limits.min_values or history.era(train):
         return None
-    now = train.noise() if train.width == 1 else train.spread(blocks - 24)
-    level = train.level(15)
+    now = train.noise() / train.width**0.5  # a block of that many values is less noisy by that factor
+    level = train.level(16)
     if now < limits.of_level * abs(level):
         return None
     quarter = blocks // 4
-    calm, since = min((train.spread(part * quarter, (part + 1) * quarter), part) for part in range(4))
+    calmest, since = min((train.spread(part * quarter, (part + 1) * quarter), part) for part in range(3))
+    calm = max(calmest, 1e-6 * abs(level))  # merged blocks can cancel a perfect alternation to nothing
     best = train.best()[0]
     gained = train.start() - best
     halfway = median(train.levels[blocks // 2 - 5 : blocks // 2 + 6])
     if now < limits.times * calm or now < limits.of_gain * gained:
         return None
-    if level < halfway or not calm:
+    if level < halfway:
         return None
     onset = min((since + 1) * quarter, blocks - 1)
     return Sighting(

@@ -7,7 +7,7 @@ Why it matters: from the best evaluation on, the model learns the training set b
 is the better model, and the compute since then bought nothing.
 
 How it decides: the level must be 5 % (suspected) or 10 % (certain) above the best, which is the definition used for
-the public corpus, beyond twice the noise of the validation curve, with no new best for at least three evaluations and
+the public corpus, beyond three times the noise of the validation curve, with no new best for at least three evaluations and
 a tenth of all. The train loss must be lower now than at the best evaluation; if both rise it is divergence, not this.
 When another metric was declared as the one that counts and it is still improving, the finding is a note.
 
@@ -30,8 +30,9 @@ class Limits:
     suspect: float = 0.05
     sure: float = 0.10
     """Relative excess over the best level; 10 % is the corpus' definition, half of it its early sign."""
-    noises: float = 2.0
-    """Excess in units of the noise of the validation curve, as in the corpus' definition."""
+    noises: float = 3.0
+    """Excess in units of the noise of the validation curve: the lowest of many medians of three lies low by chance, so
+    the corpus' factor of 2, meant for one look at the end, is not enough for a look at every evaluation."""
     stale_evaluations: int = 3
     stale_share: float = 0.1
     train_fall: float = 0.01
@@ -51,7 +52,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     best, level = min(smooth), val.level(3)
     at = smooth.index(best)
     stale = len(smooth) - 1 - at
-    noise = val.spread(era)
+    noise = max(val.spread(era), val.spread(era + at))
     excess = level - best
     if stale < max(limits.stale_evaluations, limits.stale_share * len(smooth)) or excess <= limits.noises * noise:
         return None
