@@ -27,8 +27,6 @@ from checker.trend import Rise, rise
 
 @dataclass(frozen=True)
 class Limits:
-    min_values: int = 10
-    """Fewer values make neither a start nor a best."""
     lost_share: float = 0.5
     """Part of the drop from start to best that is lost; the definition of divergence in the public corpus."""
     over_best: float = 0.5
@@ -52,9 +50,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     """A lasting rise of the train loss, at one of two scales."""
     series, era = history.train, history.era(history.train)
     found = {
-        width: rise(
-            series, era, width=width, min_values=max(limits.min_values, 2 * width - 2), over_best=limits.over_best
-        )
+        width: rise(series, era, width=width, min_values=max(10, 2 * width - 2), over_best=limits.over_best)
         for width, _ in limits.scales
     }
     if any(seen is not None and seen.recovering for seen in found.values()):

@@ -6,9 +6,9 @@ of the run, by an amount comparable to everything the run has gained, without th
 Why it matters: swings that grow are the edge of stability: the step size is too large for the curvature. The run may
 still be saved by a lower learning rate, and its last checkpoint is as random as its last loss.
 
-How it decides: the noise of the last 24 values (median absolute difference of neighbours) is at least four times the
-lowest noise that a quarter of the run had, half of the gain, and a tenth of the level; the level is no better than
-half-way through the run. A log that was always noisy has no calm part to compare with and is left alone.
+How it decides: the mean step from one value to the next, over the last twelfth of the run, is at least four times what
+it was in the calmest of the first three quarters, half of the gain, and a tenth of the level; the level is no better
+than half-way through the run. A log that was always noisy has no calm part to compare with and is left alone.
 
 What to do: halve the learning rate or double the batch (or the accumulation), and clip gradients.
 """
@@ -41,19 +41,16 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     blocks = len(train.levels)
     if train.count < limits.min_values or blocks < limits.min_values or history.era(train):
         return None
-    now = train.noise() / train.width**0.5  # a block of that many values is less noisy by that factor
+    now = median(train.swings[-max(8, blocks // 12) :])
     level = train.level(16)
     if now < limits.of_level * abs(level):
         return None
     quarter = blocks // 4
-    calmest, since = min((train.spread(part * quarter, (part + 1) * quarter), part) for part in range(3))
-    calm = max(calmest, 1e-6 * abs(level))  # merged blocks can cancel a perfect alternation to nothing
+    calm, since = min((median(train.swings[part * quarter : (part + 1) * quarter]), part) for part in range(3))
     best = train.best()[0]
     gained = train.start() - best
     halfway = median(train.levels[blocks // 2 - 5 : blocks // 2 + 6])
-    if now < limits.times * calm or now < limits.of_gain * gained:
-        return None
-    if level < halfway:
+    if now < limits.times * calm or now < limits.of_gain * gained or level < halfway or not calm:
         return None
     onset = min((since + 1) * quarter, blocks - 1)
     return Sighting(

@@ -7,9 +7,10 @@ Why it matters: from the best evaluation on, the model learns the training set b
 is the better model, and the compute since then bought nothing.
 
 How it decides: the level must be 5 % (suspected) or 10 % (certain) above the best, which is the definition used for
-the public corpus, beyond three times the noise of the validation curve, with no new best for at least three evaluations and
-a tenth of all. The train loss must be lower now than at the best evaluation; if both rise it is divergence, not this.
-When another metric was declared as the one that counts and it is still improving, the finding is a note.
+the public corpus, beyond three times the noise of the validation curve, with no new best for at least three
+evaluations and a tenth of all. The train loss must be lower now than at the best evaluation; if both rise it is
+divergence, not this. When another metric was declared as the one that counts and it is still improving, the finding
+is a note.
 
 What to do: keep the best checkpoint and stop there next time, or regularise: more data, dropout, weight decay, a
 smaller model, augmentation.

@@ -17,6 +17,6 @@ def test_silent(series):
 
 
 def test_alerts_and_never_kills():
-    case = play(rows(train="2.0-0.01x100~0.02 1.0+0.0025x160~0.02"))
+    case = play(rows(train="2.0-0.014x100~0.02 0.6+0.0025x160~0.02"))
     assert told(case, "drift") == [("drift", "alert")]
     assert case.kill is None
