@@ -44,7 +44,7 @@ def test_a_second_episode_is_reported_again():
 
 def test_recovery_is_an_effect():
     case, effects = judge.Case.open(), []
-    for row in rows(train="2.0x20~0.05 inf 2.0x40~0.05"):
+    for row in rows(train="2.0-0.01x20 inf 1.8-0.01x40"):
         effects += judge.step(case, row)
     kinds = [type(effect) for effect in effects]
     assert kinds == [Found, Recovered]
