@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_MIN = {"loss", "error", "perplexity", "ppl", "nll", "mae", "mse", "rmse", "mape", "wer", "cer", "fid", "bpb"}
+_MIN = {"loss", "error", "perplexity", "ppl", "nll", "mae", "mse", "rmse", "mape", "wer", "cer", "fid", "bits"}
 _MAX = {"accuracy", "acc", "auc", "auroc", "auprc", "f1", "precision", "recall", "bleu", "rouge", "iou", "map", "r2"}
 
 
