@@ -343,7 +343,7 @@ class _Silent(RunLog):
     def __init__(self, folder: str | os.PathLike[str], *, resume: bool = False, **about: Any) -> None:  # noqa: ARG002
         self.folder = Path(folder)
         self.experiment = Experiment(id=self.folder.name, created_at="")
-        self.run_id, self.state, self.metrics = "", State.RUNNING, {}
+        self.run_id, self.state, self.metrics, self._ack = "", State.RUNNING, {}, None
 
     def _nothing(self, *_args: Any, **_named: Any) -> None:
         return None
