@@ -250,7 +250,7 @@ def _fault(item: ErrorDetails) -> str:
     if isinstance(value, Mapping):
         return f"{where}: {message}"
     choices = re.findall(r"'([^']+)'", item.get("ctx", {}).get("expected", ""))
-    near = difflib.get_close_matches(str(value), choices, n=1)
+    near = difflib.get_close_matches(str(value).lower(), choices, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"{where} = {_short(value)}: {message[:1].lower()}{message[1:]}{hint}"
 
