@@ -159,7 +159,7 @@ class Run:
         self.deferred.flush()
         with self.log.phase(Phase.EVALUATE):
             found = evaluate(self.model, self.text.val, self.options, self.precision, self.device)
-        self.examined_at = self.step
+        self.examined_at, self.saved_at = self.step, -1  # what is saved does not know of this yet
         self.log.evaluation(self.step, **found)
         value, sign = found[self.options.metric.name], -1 if self.options.metric.direction == "min" else 1
         if math.isfinite(value) and (self.best is None or (value - self.best) * sign > 0):

@@ -11,6 +11,7 @@ from trainer.experiment import mint
 from trainer.launch import Order, launch
 from trainer.log import RunLog
 from trainer.loop import Run, train
+from trainer.stop import Bell
 
 
 def start(options, root):
@@ -70,12 +71,13 @@ def test_the_norm_is_the_one_before_clipping(limit):
 
 
 def stop_at(step, monkeypatch, **fields):
-    kill = Kill(id="k", reason="test", **fields)
+    calls = iter(range(1000))  # the loop asks before every step, so call number n comes after n steps
 
-    def asked(_log, at=None):
-        return kill if at == step else None
+    def ask(bell):
+        bell.kill = Kill(id="k", reason="test", **fields) if next(calls) == step else None
+        return bell.kill
 
-    monkeypatch.setattr(RunLog, "should_stop", asked)
+    monkeypatch.setattr(Bell, "ask", ask)
 
 
 @pytest.mark.parametrize("step", [3, 7, 8], ids=["early", "mid-epoch", "at-a-checkpoint"])
@@ -97,7 +99,7 @@ def test_a_resumed_run_is_the_undisturbed_run_bit_for_bit(tmp_path, small, read_
     for name, weight in saved[0]["model"].items():
         assert torch.equal(weight, saved[1]["model"][name])
     assert saved[0]["epoch_loss"] == saved[1]["epoch_loss"]
-    assert saved[0]["best"] == whole.best
+    assert saved[0]["best"] == saved[1]["best"] == whole.best
 
 
 def poison(run):
