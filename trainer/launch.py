@@ -90,7 +90,7 @@ def _resume(order: Order, experiment: Experiment, state: State) -> Exit:
 
 def _run(folder: Path, run: Run, remarks: list[str], *, resume: bool = False) -> Exit:
     with RunLog(folder, resume=resume) as log:
-        print(f"{log.experiment.id} → {folder} ({run.device}, {run.total_steps} steps)", flush=True)
+        print(f"{log.experiment.id} -> {folder} ({run.device}, {run.total_steps} steps)", flush=True)
         for remark in remarks:
             print(f"{log.experiment.id}: {remark}", flush=True)
             log.note(remark)

@@ -9,7 +9,6 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +126,7 @@ def set_aside(document: Mapping[str, Any]) -> tuple[Document, Kill | None]:
         The document, and the request when it was still waiting for an answer.
     """
     after = {key: value for key, value in document.items() if key != "ack"}
-    kill = None
-    with suppress(TypeError, ValueError):
-        kill = Kill.parse(document.get("kill"))
+    kill = Kill.parse(document.get("kill"))
     if kill is None:
         return {**after, "kill": None}, None
     before = document.get("run_id")

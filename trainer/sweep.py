@@ -36,7 +36,7 @@ class Job:
 
     def folder(self, experiments: Path) -> Path | None:
         """The experiment that the run said it is, in the first line of its output."""
-        found = re.match(r"(\S+) → ", self.log.read_text("utf-8", "replace")) if self.log.exists() else None
+        found = re.match(r"(\S+) -> ", self.log.read_text("utf-8", "replace")) if self.log.exists() else None
         return experiments / found[1] if found else None
 
     def state(self, experiments: Path) -> str:

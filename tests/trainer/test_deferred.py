@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from trainer.deferred import Deferred
+from trainer.deferred import Deferred, _Pending
 
 
 class Late:
@@ -20,8 +20,6 @@ class Late:
 
 
 def queued(deferred, value, arrived, written):
-    from trainer.deferred import _Pending
-
     deferred._queue.append(_Pending(("loss",), torch.tensor([value]), arrived, lambda row: written.append(row["loss"])))
 
 
@@ -49,7 +47,7 @@ def test_rows_are_written_in_order_however_they_arrive():
 @pytest.mark.parametrize(("value", "healthy"), [(1.0, True), (math.nan, False), (math.inf, False)])
 def test_it_remembers_whether_the_last_row_was_finite(value, healthy):
     deferred = Deferred()
-    deferred.put({"loss": torch.tensor(value)}, lambda row: None)
+    deferred.put({"loss": torch.tensor(value)}, lambda _row: None)
     assert deferred.healthy is healthy
 
 

@@ -42,7 +42,7 @@ def test_three_lines_make_a_run_folder(tmp_path, read_rows, read_status):
     assert json.loads((log.folder / "experiment.json").read_text())["total_steps"] == 2
 
 
-def test_logging_needs_the_standard_library_only(tmp_path):
+def test_logging_needs_the_standard_library_only():
     code = "import sys; from trainer.log import RunLog; from trainer.cli import main; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
@@ -102,7 +102,7 @@ def test_direction_is_read_by_words(name, direction):
     assert direction_of(name) == direction
 
 
-def test_a_torn_line_does_not_eat_the_next_row(tmp_path, read_rows):
+def test_a_torn_line_does_not_eat_the_next_row(tmp_path):
     (tmp_path / "metrics.jsonl").write_bytes(b'{"event":"step","ste')
     with RunLog(tmp_path) as log:
         log.step(1, loss=1.0)

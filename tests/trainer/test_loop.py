@@ -130,7 +130,7 @@ def test_a_kill_saves_first_unless_told_otherwise(tmp_path, small, monkeypatch, 
 def test_the_row_is_on_disk_before_anything_raises(tmp_path, small, read_rows, read_status, monkeypatch):
     monkeypatch.setattr(loop, "evaluate", lambda *_: 1 / 0)
     run, folder = start(small(), tmp_path)
-    with pytest.raises(ZeroDivisionError), RunLog(folder) as log:
+    with pytest.raises(ZeroDivisionError), RunLog(folder) as log:  # noqa: PT012 - the block is what is left
         run.start(folder, log)
         train(run)
     assert max(losses(read_rows(folder, "step"))) == 5

@@ -12,7 +12,10 @@ TOTAL = 100
         ({"kind": "constant"}, {1: 1.0, 50: 1.0, 100: 1.0, 500: 1.0}),
         ({"kind": "constant", "warmup_steps": 10}, {1: 0.1, 5: 0.5, 10: 1.0, 11: 1.0}),
         ({"kind": "linear", "final_lr_ratio": 0.0}, {50: 0.5, 100: 0.0, 150: 0.0}),
-        ({"kind": "linear", "warmup_steps": 20, "final_lr_ratio": 0.2}, {10: 0.5, 20: 1.0, 60: 0.6, 100: 0.2, 999: 0.2}),
+        (
+            {"kind": "linear", "warmup_steps": 20, "final_lr_ratio": 0.2},
+            {10: 0.5, 20: 1.0, 60: 0.6, 100: 0.2, 999: 0.2},
+        ),
         ({"kind": "cosine", "final_lr_ratio": 0.1}, {50: 0.55, 100: 0.1, 101: 0.1}),
         ({"kind": "cosine", "warmup_steps": 10, "final_lr_ratio": 0.0}, {1: 0.1, 10: 1.0, 55: 0.5, 100: 0.0}),
         ({"kind": "cosine", "decay_steps": 15, "final_lr_ratio": 0.0}, {15: 0.0, 16: 0.0, 100: 0.0}),

@@ -41,7 +41,7 @@ def test_all_faults_are_listed_at_once():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda path: None, "there is no such file"),
+        (lambda _path: None, "there is no such file"),
         (lambda path: path.mkdir(), "is a folder"),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "is not text (byte 0"),
         (lambda path: path.write_text("a = 1\nb = = 2\n"), "is not valid TOML: Invalid value (at line 2, column 5)"),
