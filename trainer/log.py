@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from math import isfinite
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
@@ -90,9 +91,10 @@ class RunLog:
         self._error: str | None = None
         self._lost_rows = 0
         self._clock = _Clock()
-        self._began = time.perf_counter()
+        self._began = perf_counter()
         self._started_at = self._progress_at = self._phase_since = now()
         self._phase: str = Phase.START
+        self._fresh = True  # until the first step, which ends the phase "start"
         self._keys = _Keys()
         self._head_is_stale()
         self._process = dataclasses.asdict(this_process())
@@ -121,34 +123,35 @@ class RunLog:
     ) -> None:
         """Writes one row for one optimizer step; metrics keep the names they are given.
 
-        Formatted by hand, because this call stands between two steps: 6 µs, against 24 µs through `contract.Row`.
+        Formatted by hand, because this call stands between two steps: 9 µs, against 24 µs through `contract.Row`.
         """
-        if self._phase == Phase.START:
+        if self._fresh:
+            self._fresh = False
             self._enter(Phase.TRAIN)
         if epoch is not None and epoch != self._epoch:
             self._epoch = epoch
             self._head_is_stale()
-        rate = lr if learning_rate is None else learning_rate
         stamp = self._clock.text()
-        cells = [f'{self._head or self._new_head()}"timestamp":"{stamp}","step":{int(step)}']
+        since = perf_counter() - self._began
+        line = f'{self._head or self._new_head()}"timestamp":"{stamp}","step":{step:d},"wall_time_seconds":{since:.3f}'
+        rate = lr if learning_rate is None else learning_rate
         if rate is not None:
             self._learning_rate = rate = rate if type(rate) is float else as_number("learning_rate", rate)
-            cells.append(f'"learning_rate":{_text(rate)}')
+            line += f',"learning_rate":{_text(rate)}'
         if gpu_memory_mb is not None:
             self._gpu_memory_mb = gpu_memory_mb
-            cells.append(f'"gpu_memory_mb":{gpu_memory_mb}')
-        cells.append(f'"wall_time_seconds":{time.perf_counter() - self._began:.3f}')
-        pairs = []
+            line += f',"gpu_memory_mb":{gpu_memory_mb}'
+        cells = ""
         for name, value in metrics.items():
             if value is not None:
                 number = value if type(value) is float else as_number(name, value)
                 self.metrics[name] = number
                 self._best.see(name, number)
-                pairs.append(self._keys[name] + (repr(number) if isfinite(number) else _text(number)))
-        if pairs:
-            cells.append(f'"metrics":{{{",".join(pairs)}}}')
+                cells += f"{self._keys[name]}{_text(number)},"
+        if cells:
+            line += f',"metrics":{{{cells[:-1]}}}'
         self._step, self._progress_at = step, stamp
-        self._append((",".join(cells) + "}").encode())
+        self._append(f"{line}}}".encode())
 
     def evaluation(self, step: int, **metrics: Any) -> None:
         """Writes what an evaluation found."""
@@ -260,7 +263,7 @@ class RunLog:
             "metrics": dict(self.metrics),
             "best_metrics": dict(self._best.values),
             "learning_rate": self._learning_rate,
-            "wall_time_seconds": round(time.perf_counter() - self._began, 3),
+            "wall_time_seconds": round(perf_counter() - self._began, 3),
             "gpu_memory_mb": self._gpu_memory_mb,
             "checkpoints": list(self._checkpoints),
             "metrics_history": list(self._history),
@@ -303,7 +306,7 @@ class RunLog:
             epoch=self._epoch,
             total_epochs=self.experiment.total_epochs,
             phase=str(self._phase),
-            wall_time_seconds=round(time.perf_counter() - self._began, 3),
+            wall_time_seconds=round(perf_counter() - self._began, 3),
             **fields,
         )
         self._append(encode(row.document()), sync=event is Event.TRAINING_END)
@@ -380,8 +383,7 @@ class _Keys(dict[str, str]):
 
 
 def _text(number: float) -> str:
-    value = number_out(number)
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    return repr(number) if isfinite(number) else f'"{number_out(number)}"'
 
 
 def _declared(experiment: Experiment) -> dict[str, str]:
