@@ -64,7 +64,11 @@ def launch(order: Order) -> Exit:
 def _run_new(order: Order, options: spec.Spec) -> Exit:
     text = Text.load(options.data)
     run = Run(options, text)
-    return _run(mint(order.experiments, options, text), run, [])
+    try:
+        folder = mint(order.experiments, options, text)
+    except OSError as error:
+        raise spec.SpecError(f"{error.filename}: no experiment can be created there ({error.strerror})") from None
+    return _run(folder, run, [])
 
 
 def _resume(order: Order, experiment: Experiment, state: State) -> Exit:

@@ -81,6 +81,12 @@ def test_what_cannot_be_started_is_explained_and_creates_nothing(tmp_path, small
     assert not list((tmp_path / "e").glob("exp-*"))
 
 
+def test_a_place_where_nothing_can_be_created_is_named(tmp_path, small_toml, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["run", str(small_toml), "--experiments", str(tmp_path / "file")]) == 2
+    assert "no experiment can be created there" in capsys.readouterr().err
+
+
 def test_run_then_child_then_resume_of_a_complete_run(tmp_path, small_toml, capsys, read_status):
     root = ["--experiments", str(tmp_path)]
     assert main(["run", str(small_toml), *root]) == 0
