@@ -37,7 +37,7 @@ class Policy:
     """Before a suspicion is reported."""
     hold_sure: Hold = Hold()
     """Before certainty is reported and acted on."""
-    rest: Hold = Hold(10, 0.02)
+    rest: Hold = Hold(20, 0.1)
     """How long a thing must be gone before its return is a new episode."""
     row_ends: bool = False
     """A new row ends the episode: the rule is about silence."""

@@ -66,9 +66,9 @@ class Rule:
 RULES = (
     Rule(nonfinite, (TRAIN_LOSS,), on_final=True),
     Rule(hidden_nan, (GRAD_NORM,), on_final=True),
+    Rule(gradient_explosion, (GRAD_NORM,)),
     Rule(explosion, (TRAIN_LOSS,)),
     Rule(divergence, (TRAIN_LOSS,)),
-    Rule(gradient_explosion, (GRAD_NORM,)),
     Rule(stall, on_tick=True),
     Rule(crash, on_tick=True),
     Rule(budget, on_tick=True),

@@ -109,7 +109,7 @@ def _learns_since(history: History, row: int, limits: Limits) -> bool:
         return False
     block = train.block_at(row)
     then = median(train.levels[max(0, block - 2) : block + 3])
-    noise = train.spread() / 2
+    noise = 2 * train.spread()  # two medians of five each stay within it
     return then - train.level() > max(limits.still_falls * abs(then), noise)
 
 

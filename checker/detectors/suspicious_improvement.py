@@ -49,7 +49,8 @@ def detect(history: History, limits: Limits) -> Sighting | None:
         told = f"train_loss fell from {before:.4g} to {after:.4g} within {train.rows[-1] - train.rows[-5]} rows"
         return _sighting(history, train.rows[-3], train.steps[-3], told, before, after)
     last = list(val.recent)[-limits.evaluations :]
-    if len(last) == limits.evaluations and 0 < max(last) < limits.val_ratio * train.level():
+    sane = train.level() <= train.start() + 3 * train.spread()  # beside an exploded loss anything looks small
+    if sane and len(last) == limits.evaluations and 0 < max(last) < limits.val_ratio * train.level():
         told = (
             f"val_loss (at most {max(last):.4g}) is under half of train_loss ({train.level():.4g}), {len(last)} times"
         )

@@ -39,7 +39,17 @@ def main() -> int:
 
 def watch(root: Path, jobs: int) -> None:
     """Runs the zoo with the checker beside it until both are done."""
-    sweep_command = [sys.executable, "-m", "trainer", "sweep", str(ZOO), "--jobs", str(jobs), "--experiments", str(root)]
+    sweep_command = [
+        sys.executable,
+        "-m",
+        "trainer",
+        "sweep",
+        str(ZOO),
+        "--jobs",
+        str(jobs),
+        "--experiments",
+        str(root),
+    ]
     with (root / "demo.log").open("wb") as log:
         sweep = subprocess.Popen(sweep_command, stdout=log, stderr=subprocess.STDOUT)
         try:
