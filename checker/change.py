@@ -71,9 +71,9 @@ class Look:
     def seen(self) -> str:
         """What was found and since when, with the learning rate at the end: what every rationale starts with."""
         finding, lr = self.finding, self.history.lr
-        since = f" since step {self.onset}" if finding and finding.first_step is not None else ""
-        rate = f", at learning rate {wording.number(lr.last)}" if lr.count else ""
-        return f"{finding.summary}{since}{rate}" if finding else ""
+        since = [f"since step {self.onset}"] if finding and finding.first_step is not None else []
+        where = ", ".join(since + ([f"learning rate {wording.number(lr.last)}"] if lr.count else []))
+        return finding.summary + (f" ({where})" if where else "") if finding else ""
 
     @property
     def gradient(self) -> str:
