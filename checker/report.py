@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import contract
-from checker import curve, events, explain, judge, mask, planned, remedies, render, replay, story
+from checker import curve, events, explain, grounds, judge, mask, planned, remedies, render, replay, story
 from checker.change import Suggestion
 from checker.finding import Finding
 
@@ -38,7 +38,7 @@ class Diagnosis:
     timeline: list[str]
     also: list[str]
     mechanism: list[str]
-    evidence: list[story.Cell]
+    evidence: list[grounds.Cell]
     caption: str
     curve: str
     against: list[str]
@@ -95,12 +95,12 @@ def write(  # noqa: PLR0913 - one file each, and the three that only some runs h
         narrative=story.narrative(case, status or {}, state),
         timeline=list(story.timeline(main, case.findings, acts)),
         also=list(story.also(case, others)),
-        mechanism=list(story.mechanism(case.history, main)),
-        evidence=list(story.evidence(case.history, main, status or {})),
+        mechanism=list(grounds.mechanism(case.history, main)),
+        evidence=list(grounds.evidence(case.history, main, status or {})),
         caption=story.caption(main),
         curve=contract.CURVE,
-        against=list(story.against(case.history, main, state)),
-        blind=list(story.blind(replay.cannot_judge(case), unreadable, case.history.unreadable)),
+        against=list(grounds.against(case.history, main, state)),
+        blind=list(grounds.blind(replay.cannot_judge(case), unreadable, case.history.unreadable)),
         advice=_advice(main, items),
         suggestions=items,
     )

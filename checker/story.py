@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import Any
 
 import contract
-from checker import explain, judge, mask, wording
+from checker import judge, mask, wording
 from checker.finding import Action, Finding, Severity
 from checker.history import History
 from checker.names import TRAIN_LOSS, VAL_LOSS
-from checker.series import Series, median
+from checker.series import Series
 from checker.wording import number
 
 _ACTS = {
@@ -29,13 +30,7 @@ _ACTS = {
 }
 """Journaled steps in words; an unknown one is shown by its own name."""
 
-_LOSSES = ((TRAIN_LOSS, "train loss"), (VAL_LOSS, "validation loss"))
-
-
-class Cell(NamedTuple):
-    quantity: str
-    value: str
-    step: str = "—"
+LOSSES = ((TRAIN_LOSS, "train loss"), (VAL_LOSS, "validation loss"))
 
 
 def ranked(case: judge.Case) -> list[Finding]:
@@ -73,13 +68,13 @@ def verdict(case: judge.Case, main: Finding | None, state: contract.State | None
 def narrative(case: judge.Case, status: Mapping[str, Any], state: contract.State | None) -> str:
     """How the losses went, how far the run came, and how it stands."""
     history = case.history
-    told = [_shape(history, role, name) for role, name in _LOSSES if history.series[role].count]
+    told = [_shape(history, role, name) for role, name in LOSSES if history.series[role].count]
     return " ".join((*told, _extent(history), _ending(status, state, history)))
 
 
 def _shape(history: History, role: str, name: str) -> str:
     series, bad = history.series[role], history.bad_now(role)
-    start, at = _first(series)
+    start, at = first(series)
     low, place_low = lowest(series)
     began = f"The {name} began at {number(start)} (step {at})"
     if low >= start:
@@ -91,7 +86,7 @@ def _shape(history: History, role: str, name: str) -> str:
     return f"{told}, then it was non-finite." if bad else f"{told}."
 
 
-def _first(series: Series) -> tuple[float, int]:
+def first(series: Series) -> tuple[float, int]:
     return (series.levels[0], series.steps[0]) if series.levels else (series.last, series.last_step)
 
 
@@ -112,13 +107,25 @@ def _extent(history: History) -> str:
 
 
 def _ending(status: Mapping[str, Any], state: contract.State | None, history: History) -> str:
+    asked = _asked(status)
     error = f", with: {mask.markdown(status['error'])}" if status.get("error") else ""
     if state is None:
         return "The run announced its end." if history.ended else "There is no status file, so its state is unknown."
     if state.final:
-        return f"The run is over: {state}{error}."
+        return f"The run is over: {state}{error}.{asked}"
     seen = status.get("heartbeat_at") or status.get("updated_at")
-    return f"The run is {state}" + (f", last heard of at {wording.clock(seen)} UTC" if seen else "") + f"{error}."
+    return (
+        f"The run is {state}" + (f", last heard of at {wording.clock(seen)} UTC" if seen else "") + f"{error}.{asked}"
+    )
+
+
+def _asked(status: Mapping[str, Any]) -> str:
+    """Who else asked the run to stop: what the checker asks for is told with its finding."""
+    with suppress(TypeError):
+        kill = contract.Kill.parse(status.get("kill"))
+        if kill is not None and kill.requested_by != "checker":
+            return f" It was asked to stop by {mask.markdown(kill.requested_by, 60)}: {mask.markdown(kill.reason)}."
+    return ""
 
 
 def timeline(main: Finding | None, findings: Sequence[Finding], acts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -134,10 +141,10 @@ def timeline(main: Finding | None, findings: Sequence[Finding], acts: Sequence[M
     waited = main.row - main.first_row
     after = f", {wording.count(waited, 'row')} after its begin" if waited else ", in the first row that shows it"
     yield f"{called} (row {main.row}): called {main.severity}, action {main.action}{after}"
-    first = wording.moment(acts[0].get("at")) if acts else None
+    begin = wording.moment(acts[0].get("at")) if acts else None
     for act in acts:
         at = wording.moment(act.get("at"))
-        since = (at - first).total_seconds() if at and first else 0.0
+        since = (at - begin).total_seconds() if at and begin else 0.0
         when = f"{wording.duration(since)} later" if since > 0 else f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else "then"
         yield f"{when}: {_act(act)}"
 
@@ -156,123 +163,6 @@ def also(case: judge.Case, others: Sequence[Finding]) -> Iterator[str]:
         over = "" if finding in still else "; gone again"
         where = place(finding.first_row, finding.first_step)
         yield f"{finding.rule} ({finding.severity}, since {where}{over}): {mask.markdown(finding.summary)}"
-
-
-# ------------------------------------------------------------------------------------- why, on what, against what
-
-
-def mechanism(history: History, main: Finding | None) -> Iterator[str]:
-    """The rule's own reasoning, then what else moved at the onset: a cause leaves traces in more than one curve."""
-    if main is None:
-        yield "None: nothing that a rule looks for was true for long enough."
-        return
-    why = explain.paragraph(main.rule, "Why it matters")
-    yield why[:1].upper() + why[1:]
-    traces = list(_traces(history, main))
-    if traces:
-        yield "At the onset " + "; ".join(traces) + "."
-
-
-def _traces(history: History, main: Finding) -> Iterator[str]:
-    lr, grad = history.lr, history.grad
-    if lr.levels:
-        rate = lr.levels[lr.block_at(main.first_row)]
-        top = "its peak" if rate >= 0.99 * history.lr_top else f"{wording.share(rate / history.lr_top)} of its peak"
-        yield f"the learning rate was {number(rate)}" + (f" ({top})" if history.lr_top else "")
-    usual, near = _usual(grad, main.first_row), _near(grad, main.first_row, 3)
-    if usual and near:
-        now = max(near)
-        yield f"the gradient norm was {number(now)}, {wording.times(now / usual)} its median until then ({number(usual)})"
-
-
-def _usual(series: Series, row: int) -> float:
-    """The median level before `row`; 0 while there are too few to say."""
-    before = series.levels[: series.block_at(row)]
-    return median(before) if len(before) >= 5 else 0.0
-
-
-def _near(series: Series, row: int, behind: int = 0) -> list[float]:
-    """The values of the five rows before `row` and of `behind` rows from it on, as finely as they are kept."""
-    oldest = series.last_row - len(series.recent) + 1
-    if row - 5 >= oldest:
-        return [value for at, value in enumerate(series.recent, oldest) if row - 5 <= at < row + behind]
-    return [value for at, value in zip(series.rows, series.levels, strict=True) if row - 5 <= at < row + behind]
-
-
-def evidence(history: History, main: Finding | None, status: Mapping[str, Any]) -> Iterator[Cell]:
-    """What was measured: the rule's own quantities, then the run's."""
-    if main is not None:
-        yield Cell("onset", f"row {main.first_row}", _step(main.first_step))
-        yield Cell("called", f"row {main.row}", _step(main.step))
-        measured = {str(key): value for key, value in main.evidence.items() if value is not None}
-        for key, value in measured.items():
-            if key.endswith("_step") and key.removesuffix("_step") in measured:
-                continue
-            yield Cell(
-                mask.markdown(key.replace("_", " "), 60), wording.value(value), _step(measured.get(f"{key}_step"))
-            )
-    for role, name in _LOSSES:
-        series = history.series[role]
-        if series.count:
-            for which, (value, step) in (("first", _first(series)), ("lowest", lowest(series))):
-                yield Cell(f"{name}, {which}", number(value), _step(step))
-            yield Cell(f"{name}, last finite", number(series.last), _step(series.last_step))
-    if history.lr.count:
-        yield Cell("learning rate, last", number(history.lr.last), _step(history.lr.last_step))
-    if history.grad.count:
-        yield Cell("gradient norm, last finite", number(history.grad.last), _step(history.grad.last_step))
-    best_metrics = status.get("best_metrics")
-    for name, value in list(best_metrics.items())[:8] if isinstance(best_metrics, Mapping) else ():
-        if contract.number_in(value) is not None:
-            yield Cell(f"best {mask.markdown(name, 60)} (status file)", number(contract.number_in(value) or 0.0))
-
-
-def _step(step: object) -> str:
-    return number(step) if isinstance(step, int | float) else "—"
-
-
-def against(history: History, main: Finding | None, state: contract.State | None) -> Iterator[str]:
-    """What speaks for another cause, or for no fault at all; said plainly when nothing does."""
-    told = [mask.markdown(doubt) for doubt in main.against] if main else []
-    told += _considered(history, main) if main else _quiet(history, state)
-    nothing = "Nothing: no measured quantity speaks "
-    yield from told or [nothing + ("for another cause." if main else "against it.")]
-
-
-def _considered(history: History, main: Finding) -> Iterator[str]:
-    usual = _usual(history.grad, main.first_row)
-    if usual and main.rule in ("nonfinite", "hidden_nan", "divergence", "drift"):
-        before = _near(history.grad, main.first_row)
-        if len(before) == 5 and max(before) < 2 * usual:  # blocks hide a single row, so only where rows are kept
-            yield (
-                f"the gradient norm did not rise before the onset ({number(max(before))}, median {number(usual)}): "
-                "a single bad batch or a fault in the loss fits as well as too large a step"
-            )
-    if main.first_row < 20:
-        yield f"only {wording.count(main.first_row, 'row')} came before the onset: there is little to compare with"
-    if history.restarts:
-        yield f"the run was restarted ({history.restarts}x); a restart can move a curve by itself"
-    if history.regime_row >= 0:
-        text = mask.markdown(history.regime_text) or "no text"
-        yield f"a change of regime was declared at row {history.regime_row} ({text})"
-
-
-def _quiet(history: History, state: contract.State | None) -> Iterator[str]:
-    if history.index < 50:
-        yield f"{wording.count(history.index + 1, 'row')} are few: most rules need 20 to 50 before they say anything"
-    if state is contract.State.COMPLETED and history.progress is not None and history.progress < 0.98:
-        yield f"the run counts as completed after {wording.share(history.progress)} of what was planned"
-
-
-def blind(lines: Sequence[str], unreadable: Sequence[Any], total: int) -> Iterator[str]:
-    """What the rules could not see, with the lines of the log that nobody could read."""
-    yield from map(mask.markdown, lines)
-    for item in unreadable[:5]:
-        yield f"{contract.METRICS}:{item.line}: {mask.markdown(item.reason)}"
-    if max(total, len(unreadable)) > 5:
-        yield f"{max(total, len(unreadable)) - 5} more unreadable lines"
-    if not lines and not unreadable and not total:
-        yield "Nothing: every rule had what it needs."
 
 
 def caption(main: Finding | None) -> str:
