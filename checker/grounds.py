@@ -41,7 +41,8 @@ def _traces(history: History, main: Finding) -> Iterator[str]:
     usual, near = _usual(grad, main.first_row), _near(grad, main.first_row, 3)
     if usual and near:
         now = max(near)
-        yield f"the gradient norm was {number(now)}, {wording.times(now / usual)} its median until then ({number(usual)})"
+        factor = wording.times(now / usual)
+        yield f"the gradient norm was {number(now)}, {factor} its median until then ({number(usual)})"
 
 
 def _usual(series: Series, row: int) -> float:

@@ -86,6 +86,11 @@ def markdown(value: object, limit: int = 200) -> str:
     return _LEADING.sub(lambda found: found[0] + "\\" if found[0].isdigit() else "\\" + found[0], text)
 
 
+def unescaped(text: str) -> str:
+    """What `markdown` made its answer `text` of."""
+    return html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text))
+
+
 def xml(value: object, limit: int = 200) -> str:
     """`value` as text or attribute of an XML document."""
     return html.escape(plain(value, limit))
