@@ -125,8 +125,8 @@ def _axes(lines: Sequence[Line], last: float) -> tuple[Axis, Axis]:
     low, high = min(ys), max(ys)
     log = low > 0 and high / _LOG_RANGE > low
     if log:
-        # At least two ticks of 1, 2, 5 inside, and a little air above and below the curve.
-        air = (high / low) ** 0.05 if math.isfinite(high / low) else 10.0
+        low = max(low, 1 / _LARGEST)
+        air = min((high / low) ** 0.05, 100.0) if high / low < math.inf else 100.0
         low, high = low / air, high * air
     else:
         air = 0.06 * (high - low) or 0.1 * abs(high) or 1.0

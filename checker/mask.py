@@ -73,9 +73,10 @@ def secrets(text: str) -> str:
 
 def plain(value: object, limit: int = 200) -> str:
     """`value` as one line for a terminal: no control characters, no secrets, at most `limit` characters."""
-    text = _ESCAPES.sub("", str(value)[:_LONGEST])
-    # What cannot be seen goes before secrets are looked for: a zero-width space inside a key would hide it.
-    text = "".join(map(_visible, text))
+    text = str(value)[:_LONGEST]
+    if not text.isprintable():
+        # What cannot be seen goes before secrets are looked for: a zero-width space inside a key would hide it.
+        text = "".join(map(_visible, _ESCAPES.sub("", text)))
     text = secrets(" ".join(text.split()))
     return text if len(text) <= limit else text[: max(0, limit - 1)].rstrip() + "…"
 

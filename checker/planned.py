@@ -12,7 +12,7 @@ from checker.change import Value
 BEGIN = "<!-- checker: begin -->"
 END = "<!-- checker: end -->"
 
-_MARKER = re.compile(rb"^(?:\xef\xbb\xbf)?<!-- checker: (begin|end) -->[ \t]*\r?$", re.MULTILINE)
+_MARKER = re.compile(rb"^(?:\xef\xbb\xbf)?<!-- checker: (begin|end) -->(?=[ \t]*\r?$)", re.MULTILINE)
 _SECTION = re.compile(r"^##\s+(exp-\d+)\b", re.IGNORECASE)
 _BULLET = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+(.*\S)")
 _FOLDER = re.compile(r"^exp-(\d+)", re.IGNORECASE)

@@ -33,7 +33,7 @@ def _environment() -> jinja2.Environment:
 
 def page(template: str, view: Any) -> str:
     """The page that `template` makes of the attributes of `view`, which are finished strings."""
-    return _environment().get_template(template).render(vars(view))
+    return _environment().get_template(template).render(vars(view)).strip() + "\n"
 
 
 def put(path: Path, data: bytes) -> None:
