@@ -66,14 +66,15 @@ class Axis(NamedTuple):
 
 def svg(history: History, findings: Sequence[Finding]) -> str:
     """The picture of a run; `findings` with the one that matters most first."""
-    by_row = _steps_go_back(history)
+    by_row = _by_row(history)
     lines = [
         Line(name, kind, points)
         for role, name, kind in ((TRAIN_LOSS, "train loss", "train"), (VAL_LOSS, "val loss", "val"))
         if (points := _points(history.series[role], by_row=by_row))
     ]
-    x, y = _axes(lines, _last_x(history, by_row=by_row))
-    body = [*_grid(x, y, "row" if by_row else "step")]
+    last = _last_x(history, by_row=by_row)
+    x, y = _axes(lines, _end(lines, findings, last, by_row=by_row))
+    body = [*_grid(x, y), _text(RIGHT, BOTTOM + 33, _ends_at(last, x, "row" if by_row else "step"), "end")]
     for line in lines:
         body += _drawn(line, x, y)
     body += _legend(lines)
@@ -87,8 +88,10 @@ def svg(history: History, findings: Sequence[Finding]) -> str:
 # ---------------------------------------------------------------------------------------------------- from values
 
 
-def _steps_go_back(history: History) -> bool:
-    """Whether steps are no good as an axis, as when every epoch counts them from 0."""
+def _by_row(history: History) -> bool:
+    """Whether steps are no good as an axis: there are none, or every epoch counts them from 0."""
+    if history.step is None:
+        return True
     return any(b < a for series in (history.train, history.val) for a, b in itertools.pairwise(series.steps))
 
 
@@ -117,6 +120,22 @@ def _last_x(history: History, *, by_row: bool) -> float:
     if by_row or history.step is None:
         return float(max(history.index, 0))
     return float(history.step)
+
+
+def _end(lines: Sequence[Line], findings: Sequence[Finding], last: float, *, by_row: bool) -> float:
+    """Where the axis ends: a long tail of NaN behind an early end would squeeze everything that can be seen."""
+    reach = max((line.points[-1].x for line in lines), default=last)
+    if findings:
+        reach = max(reach, _place(findings[0].row, findings[0].step, by_row=by_row))
+    return last if last <= 4 * reach else 1.25 * reach
+
+
+def _ends_at(last: float, x: Axis, unit: str) -> str:
+    return f"last {unit} {int(last)}" + (" →" if last > x.high else "")
+
+
+def _place(row: int, step: int | None, *, by_row: bool) -> float:
+    return float(row if by_row or step is None else step)
 
 
 def _axes(lines: Sequence[Line], last: float) -> tuple[Axis, Axis]:
@@ -169,7 +188,7 @@ def _head(lines: Sequence[Line], findings: Sequence[Finding]) -> Iterable[str]:
     yield f'<rect class="ground" width="{WIDTH}" height="{HEIGHT}" rx="6"/>'
 
 
-def _grid(x: Axis, y: Axis, unit: str) -> Iterable[str]:
+def _grid(x: Axis, y: Axis) -> Iterable[str]:
     for value in log_ticks(y.low, y.high) if y.log else ticks(y.low, y.high):
         at = y.at(value)
         yield f'<line class="grid" x1="{LEFT}" x2="{RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
@@ -178,7 +197,6 @@ def _grid(x: Axis, y: Axis, unit: str) -> Iterable[str]:
         if value == int(value):
             yield _text(x.at(value), BOTTOM + 18, _whole(int(value)), "middle")
     yield f'<line class="grid" x1="{RIGHT}" x2="{RIGHT}" y1="{TOP}" y2="{BOTTOM}"/>'
-    yield _text(RIGHT, BOTTOM + 33, f"last {unit} {int(x.high)}", "end")
 
 
 def _whole(value: int) -> str:
@@ -207,14 +225,14 @@ def _legend(lines: Sequence[Line]) -> Iterable[str]:
 
 def _marks(finding: Finding, x: Axis, *, by_row: bool) -> Iterable[str]:
     """The onset as a dashed line with the rule's name, and a solid tick where it was called."""
-    onset = finding.first_row if by_row or finding.first_step is None else finding.first_step
-    called = finding.row if by_row or finding.step is None else finding.step
+    onset = _place(finding.first_row, finding.first_step, by_row=by_row)
+    called = _place(finding.row, finding.step, by_row=by_row)
     kind = finding.severity
     at, then = x.at(onset), x.at(called)
     yield f'<line class="onset {kind}" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP - 8}" y2="{BOTTOM}"/>'
     yield f'<path class="called {kind}" fill="none" d="M{then:.1f} {BOTTOM - 6}V{BOTTOM + 4}"/>'
     left = at > (LEFT + RIGHT) / 2
-    where = f"{finding.rule} {onset}" + (f", called {called}" if called != onset else ", called at once")
+    where = f"{finding.rule} {onset:.0f}, called " + (f"{called:.0f}" if called != onset else "at once")
     yield _text(at - 5 if left else at + 5, TOP - 1, where, "end" if left else "start", kind)
 
 

@@ -13,6 +13,12 @@ from checker.series import Series, median
 from checker.story import LOSSES, first, lowest
 from checker.wording import number
 
+_BY_COMPARISON = frozenset(
+    ("divergence", "drift", "oscillation", "overfit", "plateau", "loss_spike", "suspicious_improvement")
+    + ("gradient_explosion", "vanishing_gradient")
+)
+"""Rules that hold a curve against its own past."""
+
 
 class Cell(NamedTuple):
     quantity: str
@@ -123,7 +129,7 @@ def _considered(history: History, main: Finding) -> Iterator[str]:
                 f"the gradient norm did not rise before the onset ({number(max(before))}, median {number(usual)}): "
                 "a single bad batch or a fault in the loss fits as well as too large a step"
             )
-    if main.first_row < 20:
+    if main.first_row < 20 and main.rule in _BY_COMPARISON:
         yield f"only {wording.count(main.first_row, 'row')} came before the onset: there is little to compare with"
     if history.restarts:
         yield f"the run was restarted ({history.restarts}x); a restart can move a curve by itself"

@@ -38,6 +38,7 @@ class Diagnosis:
     timeline: list[str]
     also: list[str]
     mechanism: list[str]
+    unit: str
     evidence: list[grounds.Cell]
     caption: str
     curve: str
@@ -96,6 +97,7 @@ def write(  # noqa: PLR0913 - one file each, and the three that only some runs h
         timeline=list(story.timeline(main, case.findings, acts)),
         also=list(story.also(case, others)),
         mechanism=list(grounds.mechanism(case.history, main)),
+        unit=story.unit_of(case.history),
         evidence=list(grounds.evidence(case.history, main, status or {})),
         caption=story.caption(main),
         curve=contract.CURVE,

@@ -44,8 +44,15 @@ def ranked(case: judge.Case) -> list[Finding]:
     return sorted(last.values(), key=rank)
 
 
-def place(row: int, step: int | None) -> str:
-    return f"row {row}" if step is None else f"step {step}"
+def place(row: int, step: int | None, *, both: bool = False) -> str:
+    if step is None:
+        return f"row {row}"
+    return f"step {step} (row {row})" if both else f"step {step}"
+
+
+def unit_of(history: History) -> str:
+    """What a run without steps is counted in."""
+    return "row" if history.step is None else "step"
 
 
 # ------------------------------------------------------------------------------------------------- what happened
@@ -75,14 +82,16 @@ def narrative(case: judge.Case, status: Mapping[str, Any], state: contract.State
 def _shape(history: History, role: str, name: str) -> str:
     series, bad = history.series[role], history.bad_now(role)
     start, at = first(series)
-    low, place_low = lowest(series)
-    began = f"The {name} began at {number(start)} (step {at})"
-    if low >= start:
-        told = f"{began} and never got lower"
+    low, low_at = lowest(series)
+    unit = unit_of(history)
+    if series.count == 1:
+        told = f"The {name} has one finite value, {number(start)} ({unit} {at})"
+    elif low >= start:
+        told = f"The {name} began at {number(start)} ({unit} {at}) and never got lower"
     else:
-        told = f"The {name} fell from {number(start)} (step {at}) to its lowest, {number(low)} (step {place_low})"
-    if place_low != series.last_step:
-        told += f"; its last {'finite value' if bad else 'value'} was {number(series.last)} (step {series.last_step})"
+        told = f"The {name} fell from {number(start)} ({unit} {at}) to its lowest, {number(low)} ({unit} {low_at})"
+    if series.count > 1 and low_at != series.last_step:
+        told += f"; its last {'finite value' if bad else 'value'} was {number(series.last)} ({unit} {series.last_step})"
     return f"{told}, then it was non-finite." if bad else f"{told}."
 
 
@@ -132,15 +141,14 @@ def timeline(main: Finding | None, findings: Sequence[Finding], acts: Sequence[M
     """From the onset to the end, one line per event."""
     if main is None:
         return
-    began, called = place(main.first_row, main.first_step), place(main.row, main.step)
     if main.first_row < main.row:
-        yield f"{began} (row {main.first_row}): begin of what was found"
+        yield f"{place(main.first_row, main.first_step, both=True)}: begin of what was found"
     doubt = next((item for item in findings if (item.rule, item.episode) == (main.rule, main.episode)), main)
     if doubt.row < main.row:
-        yield f"{place(doubt.row, doubt.step)} (row {doubt.row}): first reported, {doubt.severity}"
+        yield f"{place(doubt.row, doubt.step, both=True)}: first reported, {doubt.severity}"
     waited = main.row - main.first_row
     after = f", {wording.count(waited, 'row')} after its begin" if waited else ", in the first row that shows it"
-    yield f"{called} (row {main.row}): called {main.severity}, action {main.action}{after}"
+    yield f"{place(main.row, main.step, both=True)}: called {main.severity}, action {main.action}{after}"
     begin = wording.moment(acts[0].get("at")) if acts else None
     for act in acts:
         at = wording.moment(act.get("at"))

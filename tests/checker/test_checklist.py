@@ -138,7 +138,7 @@ JOURNALS = {
     "another episode is gone": ([found(episode=1), recovered()], "nonfinite at step 610: nonfinite seen"),
     "a remark": ([found("loss_spike", "info")], "—"),
     "acts and looks": ([{"kind": "tick", "now": 1}, {"kind": "act", "act": "requested"}], "—"),
-    "an act that quotes": ([found(), {"kind": "act", "text": '"kind":"file"'}], "nonfinite at step 610: nonfinite seen"),
+    "an act that quotes": ([found(), {"kind": "act", "x": '"kind":"file"'}], "nonfinite at step 610: nonfinite seen"),
     "about an older file": ([found(), {"kind": "file", "fingerprint": "x"}], "—"),
     "no step": ([found(first_step=None, step=None)], "nonfinite: nonfinite seen"),
 }  # fmt: skip

@@ -80,6 +80,14 @@ def test_the_run_goes_on_behind_its_last_finite_loss():
     assert last < (curve.LEFT + curve.RIGHT) / 2 + 5
 
 
+def test_a_long_tail_of_nan_does_not_squeeze_the_curve():
+    case = case_of([*falling(20), *[NAN] * 4000])
+    picture = curve.svg(case.history, case.findings)
+    assert "last step 4019 →" in picture
+    last = numbers_in(re.search(r'points="([^"]*)"', picture)[1])[-2]
+    assert last > (curve.LEFT + curve.RIGHT) / 2
+
+
 @pytest.mark.parametrize(
     ("losses", "log"),
     [
@@ -100,7 +108,7 @@ def test_steps_that_start_again_every_epoch_are_replaced_by_rows():
     history = History()
     for row in range(60):
         history.train.add(1.0, row, row % 20)
-    history.index = 59
+    history.index = history.step = 59
     assert "last row 59" in curve.svg(history, [])
 
 

@@ -7,9 +7,9 @@ from by_hand import CONFIG, NAN, case_of, experiment, falling, finding, with_fin
 
 import contract
 from checker import planned, report
-from checker.events import Unreadable
+from checker.events import Row, Unreadable
 from checker.finding import Action, Severity
-from checker.judge import Episode
+from checker.judge import Case, Episode, step
 
 EVIL = "a|b <script>x</script>\n\n# heading `c` \x1b[31m[l](http://x) sk-" + "aB3" * 10
 KILLED = {"state": "killed", "run_id": "r1", "best_metrics": {"val_loss": 1.25}}
@@ -140,6 +140,16 @@ def test_a_healthy_run_that_goes_on_gets_no_suggestions_yet(run):
     assert "no anomaly was found in 400 rows so far" in text
     assert "The run is running, last heard of at 10:00:00 UTC." in text
     assert not (run / contract.NEXT).exists()
+
+
+def test_a_run_without_steps_is_counted_in_rows(run):
+    case = Case.open()
+    for index, loss in enumerate([3.0, 2.0, 1.0, NAN]):
+        step(case, Row(index, index + 1, {"train_loss": loss}))
+    text = written(run, case)
+    assert "fell from 3 (row 0) to its lowest, 1 (row 2), then it was non-finite" in text
+    assert "| quantity | value | row |" in text
+    assert "step" not in text.split("## Mechanism")[0]
 
 
 def test_an_empty_log_is_not_called_healthy(run):

@@ -50,7 +50,7 @@ def test_a_missing_string_is_an_error_and_not_a_gap():
         render.page("next.md.j2", checklist.View("", "", [], []))
 
 
-SHORT = report.Diagnosis("n", "e", "v", "s", [], [], ["m"], [], "c", "c.svg", ["a"], ["b"], ["x"], [])
+SHORT = report.Diagnosis("n", "e", "v", "s", [], [], ["m"], "step", [], "c", "c.svg", ["a"], ["b"], ["x"], [])
 ITEM = report.Item("exp-1", "i", "r", "", "")
 FULL = dataclasses.replace(SHORT, timeline=["t"], also=["a"], evidence=[grounds.Cell("q", "v")], suggestions=[ITEM])
 
