@@ -13,17 +13,19 @@ from checker.series import Series, median
 from checker.story import LOSSES, first, lowest
 from checker.wording import number
 
-_BY_COMPARISON = frozenset({
-    "divergence",
-    "drift",
-    "gradient_explosion",
-    "loss_spike",
-    "oscillation",
-    "overfit",
-    "plateau",
-    "suspicious_improvement",
-    "vanishing_gradient",
-})
+_BY_COMPARISON = frozenset(
+    {
+        "divergence",
+        "drift",
+        "gradient_explosion",
+        "loss_spike",
+        "oscillation",
+        "overfit",
+        "plateau",
+        "suspicious_improvement",
+        "vanishing_gradient",
+    }
+)
 """Rules that hold a curve against its own past."""
 
 
