@@ -9,6 +9,7 @@ from checker import names
 from checker.change import Look, Suggestion, Suggestions, clip, leave_fp16, lower_lr, raise_lr, scaled, setting, warm_up
 from checker.finding import Finding, Severity
 from checker.history import History
+from checker.series import SMOOTH, running_median
 from checker.wording import duration, number, share
 
 MOST = 4
@@ -30,7 +31,7 @@ def suggest(findings: Sequence[Finding], experiment: contract.Experiment, histor
     looks = [Look(history, experiment.config, fault) for fault in faults] or [Look(history, experiment.config)]
     chosen: list[Suggestion] = []
     for look in looks:
-        remedy = REMEDIES[look.finding.rule] if look.finding else _healthy
+        remedy = REMEDIES.get(look.finding.rule, _unknown) if look.finding else _healthy
         for suggestion in remedy(look):
             taken = {key for earlier in chosen for key in earlier.change}
             if not taken & suggestion.change.keys() and suggestion.idea not in {earlier.idea for earlier in chosen}:
@@ -75,6 +76,13 @@ def _divergence(look: Look) -> Suggestions:
     yield from clip(look)
     if not early:
         yield from warm_up(look, look.seen)
+
+
+def _explosion(look: Look) -> Suggestions:
+    yield from lower_lr(look, 0.1, look.seen)
+    yield from clip(look)
+    yield from warm_up(look, look.seen + _early(look))
+    yield from leave_fp16(look, look.seen)
 
 
 def _gradient_explosion(look: Look) -> Suggestions:
@@ -234,7 +242,7 @@ def _suspicious_improvement(look: Look) -> Suggestions:
 def _healthy(look: Look) -> Suggestions:
     """Longer while it still learns, larger once it does not."""
     train = look.history.train
-    smooth = train.smooth
+    smooth = running_median(train.levels, SMOOTH)
     if len(smooth) < 8 or not look.length:
         return
     before, last = smooth[-1 - len(smooth) // 4], smooth[-1]
@@ -260,9 +268,15 @@ def _longer(look: Look, why: str) -> Suggestions:
     yield from setting(look, change, f"train for {steps} steps instead of {look.length}", why=why, effect=effect)
 
 
+def _unknown(_look: Look) -> Suggestions:
+    """A rule that came without a remedy still has the advice in its docstring."""
+    yield from ()
+
+
 REMEDIES: dict[str, Callable[[Look], Suggestions]] = {
     "nonfinite": _nonfinite,
     "hidden_nan": _hidden_nan,
+    "explosion": _explosion,
     "divergence": _divergence,
     "gradient_explosion": _gradient_explosion,
     "stall": _stall,

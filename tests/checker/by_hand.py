@@ -19,8 +19,8 @@ CONFIG = {
 NAN = float("nan")
 
 
-def falling(count, start=4.0, end=1.0, pace=100):
-    return [end + (start - end) * math.exp(-i / pace) for i in range(count)]
+def falling(count, start=4.0, end=1.0, pace=100, jitter=0.0):
+    return [end + (start - end) * math.exp(-i / pace) + jitter * math.sin(i * i) for i in range(count)]
 
 
 def experiment(**fields):

@@ -25,7 +25,7 @@ SHAPES = {
     "tiny": [10.0**-i for i in range(0, 320, 2)],
     "largest and smallest": [1.7e308, -1.7e308] * 100,
     "infinite": [math.inf] * 20,
-    "long": falling(20_000),
+    "long": falling(20_000, jitter=0.01),
 }
 
 
@@ -42,7 +42,7 @@ def test_every_shape_gives_valid_xml_inside_the_frame(losses):
         for x, y in (pair.split(",") for pair in line.get("points").split()):
             assert curve.LEFT <= float(x) <= curve.RIGHT
             assert curve.TOP <= float(y) <= curve.BOTTOM
-    assert "nan" not in picture.split("</style>")[1].lower().replace("nonfinite", "")
+    assert not re.search(r"\b(nan|inf)\b", picture.split("</style>")[1])
 
 
 def test_the_same_run_gives_the_same_picture():
@@ -50,7 +50,7 @@ def test_the_same_run_gives_the_same_picture():
 
 
 def test_a_finding_marks_its_onset_and_where_it_was_called():
-    case = case_of(falling(1001))
+    case = case_of(falling(1001, jitter=0.01))
     root = ET.fromstring(curve.svg(case.history, [finding("divergence", first_step=250, step=500)]))
     onset = next(line for line in root.iter(f"{SVG}line") if "onset" in line.get("class"))
     called = next(path for path in root.iter(f"{SVG}path") if "called" in path.get("class"))
