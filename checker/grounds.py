@@ -9,14 +9,18 @@ import contract
 from checker import explain, mask, wording
 from checker.finding import Finding
 from checker.history import History
+from checker.names import VAL_LOSS
 from checker.series import Series, median
-from checker.story import LOSSES, first, lowest
+from checker.story import LOSSES, first, lowest, unit_of
 from checker.wording import number
+
+_ABOUT_TRAIN_LOSS = frozenset({"nonfinite", "hidden_nan", "explosion", "divergence", "drift"})
 
 _BY_COMPARISON = frozenset(
     {
         "divergence",
         "drift",
+        "explosion",
         "gradient_explosion",
         "loss_spike",
         "oscillation",
@@ -131,13 +135,15 @@ def against(history: History, main: Finding | None, state: contract.State | None
 
 def _considered(history: History, main: Finding) -> Iterator[str]:
     usual = _usual(history.grad, main.first_row)
-    if usual and main.rule in ("nonfinite", "hidden_nan", "divergence", "drift"):
+    if usual and main.rule in _ABOUT_TRAIN_LOSS:
         before = _near(history.grad, main.first_row)
         if len(before) == 5 and max(before) < 2 * usual:  # blocks hide a single row, so only where rows are kept
             yield (
                 f"the gradient norm did not rise before the onset ({number(max(before))}, median {number(usual)}): "
                 "a single bad batch or a fault in the loss fits as well as too large a step"
             )
+    if main.rule in _ABOUT_TRAIN_LOSS:
+        yield from _sound_validation(history, main)
     if main.first_row < 20 and main.rule in _BY_COMPARISON:
         yield f"only {wording.count(main.first_row, 'row')} came before the onset: there is little to compare with"
     if history.restarts:
@@ -145,6 +151,18 @@ def _considered(history: History, main: Finding) -> Iterator[str]:
     if history.regime_row >= 0:
         text = mask.markdown(history.regime_text) or "no text"
         yield f"a change of regime was declared at row {history.regime_row} ({text})"
+
+
+def _sound_validation(history: History, main: Finding) -> Iterator[str]:
+    """Two losses of one model part when the logging of one is at fault, or its data."""
+    val, unit = history.val, unit_of(history)
+    low, low_at = lowest(val)
+    seen_since = val.count > 1 and val.last_row > main.first_row and not history.bad_now(VAL_LOSS)
+    if seen_since and val.last - low < 0.1 * abs(low):
+        yield (
+            f"the validation loss did not follow: it is {number(val.last)} ({unit} {val.last_step}), its lowest is "
+            f"{number(low)} ({unit} {low_at}). The model may be sound and the logged train loss at fault"
+        )
 
 
 def _quiet(history: History, state: contract.State | None) -> Iterator[str]:

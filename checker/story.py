@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import contract
@@ -36,12 +37,20 @@ LOSSES = ((TRAIN_LOSS, "train loss"), (VAL_LOSS, "validation loss"))
 def ranked(case: judge.Case) -> list[Finding]:
     """The last word of every episode: what is still true first, then the most severe, then the earliest."""
     last = {(finding.rule, finding.episode): finding for finding in case.findings}
-    still = {id(finding) for finding in case.open_findings()}
+    found: Iterable[Finding] = last.values()
+    if case.history.step is None:  # rules then count rows, and a row should not be called a step
+        found = (replace(finding, step=None, first_step=None) for finding in found)
 
     def rank(finding: Finding) -> tuple[bool, int, bool, int]:
-        return id(finding) not in still, -finding.severity.rank, finding.action is not Action.KILL, finding.row
+        return not still(case, finding), -finding.severity.rank, finding.action is not Action.KILL, finding.row
 
-    return sorted(last.values(), key=rank)
+    return sorted(found, key=rank)
+
+
+def still(case: judge.Case, finding: Finding) -> bool:
+    """Whether what was found is true to this day."""
+    episode = case.episodes.get(finding.rule)
+    return episode is not None and episode.number == finding.episode and episode.told is not None
 
 
 def place(row: int, step: int | None, *, both: bool = False) -> str:
@@ -64,11 +73,11 @@ def verdict(case: judge.Case, main: Finding | None, state: contract.State | None
     if main is None:
         if case.history.index < 0:
             return "**Nothing to judge yet**: the log has no readable row."
-        still = " so far" if state is None or not state.final else ""
-        return f"**Healthy**: no anomaly was found in {rows}{still}."
+        so_far = " so far" if state is None or not state.final else ""
+        return f"**Healthy**: no anomaly was found in {rows}{so_far}."
     began, called = place(main.first_row, main.first_step), place(main.row, main.step)
     when = f"at {began}, called at once" if began == called else f"since {began}, called at {called}"
-    over = "" if main in case.open_findings() else " It went away again."
+    over = "" if still(case, main) else " It went away again."
     return f"**{main.rule}** ({main.severity}): {mask.markdown(main.summary)}; {when}.{over}"
 
 
@@ -145,7 +154,8 @@ def timeline(main: Finding | None, findings: Sequence[Finding], acts: Sequence[M
         yield f"{place(main.first_row, main.first_step, both=True)}: begin of what was found"
     doubt = next((item for item in findings if (item.rule, item.episode) == (main.rule, main.episode)), main)
     if doubt.row < main.row:
-        yield f"{place(doubt.row, doubt.step, both=True)}: first reported, {doubt.severity}"
+        step = doubt.step if main.step is not None else None
+        yield f"{place(doubt.row, step, both=True)}: first reported, {doubt.severity}"
     waited = main.row - main.first_row
     after = f", {wording.count(waited, 'row')} after its begin" if waited else ", in the first row that shows it"
     yield f"{place(main.row, main.step, both=True)}: called {main.severity}, action {main.action}{after}"
@@ -166,9 +176,8 @@ def _act(act: Mapping[str, Any]) -> str:
 
 
 def also(case: judge.Case, others: Sequence[Finding]) -> Iterator[str]:
-    still = case.open_findings()
     for finding in others:
-        over = "" if finding in still else "; gone again"
+        over = "" if still(case, finding) else "; gone again"
         where = place(finding.first_row, finding.first_step)
         yield f"{finding.rule} ({finding.severity}, since {where}{over}): {mask.markdown(finding.summary)}"
 

@@ -119,6 +119,13 @@ def test_a_flat_gradient_norm_is_said_to_speak_against_the_step_size(run):
     assert "the gradient norm did not rise before the onset (1, median 1)" in section(written(run, case), "Against it")
 
 
+def test_a_validation_loss_that_does_not_follow_speaks_for_the_model(run):
+    val = [2 - i / 100 if i % 10 == 0 else None for i in range(120)]
+    case = with_finding(case_of([*falling(100), *[9.0 + i for i in range(20)]], val_loss=val), finding("divergence"))
+    told = section(written(run, case), "Against it")
+    assert "the validation loss did not follow: it is 0.9 (step 110), its lowest is 0.9 (step 110)" in told
+
+
 def test_nothing_against_is_said_plainly(run, nan):
     assert section(written(run, nan), "Against it") == "- Nothing: no measured quantity speaks for another cause."
 
