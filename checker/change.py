@@ -1,0 +1,146 @@
+"""One change of a configuration, worded and computed: the bricks that remedies are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from checker import wording
+from checker.finding import Finding
+from checker.history import History
+from checker.series import median
+
+Value = float | int | str
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """One experiment worth running: one change, so that its result means something."""
+
+    idea: str
+    rationale: str
+    change: Mapping[str, Value] = field(default_factory=dict)
+    """Dotted configuration keys; only those that the run's own configuration has."""
+    effect: str = ""
+
+
+Suggestions = Iterator[Suggestion]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a remedy may look at."""
+
+    history: History
+    config: Mapping[str, Any]
+    finding: Finding | None = None
+
+    def get(self, key: str) -> Any:
+        """The configuration's value under a dotted key, or None."""
+        found: Any = self.config
+        for part in key.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        return found
+
+    def has(self, key: str) -> bool:
+        section, _, last = key.rpartition(".")
+        found = self.get(section) if section else self.config
+        return isinstance(found, Mapping) and last in found
+
+    def number(self, key: str) -> float | None:
+        value = self.get(key)
+        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    def evidence(self, *names: str) -> float | None:
+        """The first of some quantities that the finding measured."""
+        measured = self.finding.evidence if self.finding else {}
+        return next((float(measured[name]) for name in names if isinstance(measured.get(name), int | float)), None)
+
+    @property
+    def onset(self) -> int:
+        return (self.finding.first_step or 0) if self.finding else 0
+
+    @property
+    def length(self) -> int | None:
+        """How many steps were planned."""
+        planned = self.number("train.steps") or self.history.total_steps
+        return int(planned) if planned else None
+
+    @property
+    def seen(self) -> str:
+        """What was found and since when, with the learning rate at the end: what every rationale starts with."""
+        finding, lr = self.finding, self.history.lr
+        since = [f"since step {self.onset}"] if finding and finding.first_step is not None else []
+        where = ", ".join(since + ([f"learning rate {wording.number(lr.last)}"] if lr.count else []))
+        return finding.summary + (f" ({where})" if where else "") if finding else ""
+
+    @property
+    def gradient(self) -> str:
+        """What the gradient norm did."""
+        grad = self.history.grad
+        if not grad.count:
+            return "the gradient norm was not logged"
+        usual = median(grad.levels) if grad.levels else grad.last
+        return f"the gradient norm stood at {wording.number(grad.last)}, its median was {wording.number(usual)}"
+
+
+def setting(look: Look, change: Mapping[str, Value], idea: str, *, why: str, effect: str) -> Suggestions:
+    """The keys of `change` set to its values; nothing when the run had just those."""
+    if any(look.get(key) != value for key, value in change.items()):
+        yield Suggestion(idea, why, change if all(map(look.has, change)) else {}, effect)
+
+
+def scaled(look: Look, factors: Mapping[str, float], idea: str, *, why: str, effect: str) -> Suggestions:
+    """One key times its factor where its value is known and above 0, the same in words where it is not."""
+    ((key, factor),) = factors.items()
+    old = look.number(key)
+    if old is None:
+        yield Suggestion(f"{idea} to about {factor:g}x", why, effect=effect)
+        return
+    new = _times(old, factor, whole=isinstance(old, int) and not key.startswith("optimizer."))
+    if old > 0 and new != old:
+        yield Suggestion(f"{idea} from {wording.number(old)} to {wording.number(new)}", why, {key: new}, effect)
+
+
+def _times(old: float, factor: float, *, whole: bool) -> float:
+    """Counts stay whole; for anything else two significant digits are all that such a guess is worth."""
+    return max(1, round(old * factor)) if whole else float(f"{old * factor:.2g}")
+
+
+def lower_lr(look: Look, factor: float, why: str) -> Suggestions:
+    smaller = wording.times(1 / factor)
+    effect = f"updates {smaller} smaller; if their size is the cause, the run passes step {look.onset}"
+    return scaled(look, {"optimizer.lr": factor}, "lower the learning rate", why=why, effect=effect)
+
+
+def raise_lr(look: Look, why: str) -> Suggestions:
+    effect = "updates 3x larger; the loss falls again within some hundred steps, or step size is not the limit"
+    return scaled(look, {"optimizer.lr": 3}, "raise the learning rate", why=why, effect=effect)
+
+
+def clip(look: Look) -> Suggestions:
+    """Gradient clipping where there was none, harder clipping where there was."""
+    old = look.number("train.clip_norm")
+    new = float(f"{old / 2:.2g}") if old else 1.0
+    was = "" if old is None else f" instead of {wording.number(old)}" if old else " (it was off)"
+    idea = f"clip gradients to norm {wording.number(new)}{was}"
+    effect = f"no batch moves the weights further than a gradient of norm {wording.number(new)} does"
+    return setting(look, {"train.clip_norm": new}, idea, why=f"{look.seen}; {look.gradient}", effect=effect)
+
+
+def warm_up(look: Look, why: str) -> Suggestions:
+    """A longer warm-up: twice as long, and at least a twentieth of the run."""
+    old, length = look.number("schedule.warmup_steps"), look.length
+    steps = max(2 * int(old or 0), round(0.05 * (length or 0)), 10)
+    if length and steps >= length / 2:
+        return
+    idea = f"warm up over {steps} steps" + ("" if old is None else f" instead of {wording.number(old)}")
+    effect = "the optimizer has seen typical gradients before the full step size arrives"
+    yield from setting(look, {"schedule.warmup_steps": steps}, idea, why=why, effect=effect)
+
+
+def leave_fp16(look: Look, why: str) -> Suggestions:
+    if look.get("train.precision") == "fp16":
+        effect = "bf16 has the range of fp32: an overflow or underflow is gone, any other cause stays"
+        yield from setting(look, {"train.precision": "bf16"}, "train in bf16 instead of fp16", why=why, effect=effect)

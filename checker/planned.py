@@ -1,0 +1,102 @@
+"""`next.md`: the part between the markers is the checker's, everything else belongs to whoever wrote it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from checker.change import Value
+
+BEGIN = "<!-- checker: begin -->"
+END = "<!-- checker: end -->"
+
+_MARKER = re.compile(rb"^(?:\xef\xbb\xbf)?<!-- checker: (begin|end) -->(?=[ \t]*\r?$)", re.MULTILINE)
+_SECTION = re.compile(r"^##\s+(exp-\d+)\b", re.IGNORECASE)
+_BULLET = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+(.*\S)")
+_FOLDER = re.compile(r"^exp-(\d+)", re.IGNORECASE)
+
+
+def ideas(text: str) -> list[tuple[str, str]]:
+    """The planned experiments in the text of a `next.md`: the first bullet of every section `## exp-<digits>`."""
+    found: list[tuple[str, str]] = []
+    section: str | None = None
+    fenced = False
+    for line in text.removeprefix("\ufeff").splitlines():
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        elif fenced:
+            continue
+        elif line.startswith("#"):
+            heading = _SECTION.match(line)
+            section = heading[1].lower() if heading else None
+        elif section and (bullet := _BULLET.match(line)):
+            found.append((section, bullet[1]))
+            section = None
+    return found
+
+
+def split(old: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """What stands before, inside and behind the last complete pair of markers; None when there is no such pair."""
+    marks = list(_MARKER.finditer(old))
+    for first, second in zip(reversed(marks[:-1]), reversed(marks[1:]), strict=True):
+        if (first[1], second[1]) == (b"begin", b"end"):
+            return old[: first.start()], old[first.end() : second.start()], old[second.end() :]
+    return None
+
+
+def marked(old: bytes, section: str) -> bytes:
+    """`old` with the marked part replaced; without a complete pair of markers a marked part is appended."""
+    new = f"{BEGIN}\n{section.strip()}\n{END}".encode()
+    parts = split(old)
+    if parts is not None:
+        bom = b"\xef\xbb\xbf" if old.startswith(b"\xef\xbb\xbf") and not parts[0] else b""
+        return parts[0] + bom + new + parts[2]
+    gap = b"" if not old else b"\n" if old.endswith(b"\n") else b"\n\n"
+    return old + gap + new + b"\n"
+
+
+def has_title(old: bytes) -> bool:
+    """Whether a heading of the whole file stands outside the markers."""
+    parts = split(old)
+    outside = parts[0] + parts[2] if parts else old
+    return re.search(rb"^# ", outside, re.MULTILINE) is not None
+
+
+def numbers(wanted: Sequence[str], old: bytes, folder: Path) -> list[str]:
+    """An `exp-NNN` for each idea: the one it already has in the marked part, else the next that nobody has.
+
+    Numbers do not move when time passes: other experiments may have been created since, the ideas keep theirs.
+    """
+    parts = split(old)
+    inside = parts[1].decode("utf-8", "replace") if parts else ""
+    known = {idea: name for name, idea in ideas(inside)}
+    kept = {known[idea] for idea in wanted if idea in known}
+    free = (name for name in map("exp-{:03d}".format, range(_last(folder.parent) + 1, 10**9)) if name not in kept)
+    return [known[idea] if idea in known else next(free) for idea in wanted]
+
+
+def _last(root: Path) -> int:
+    """The highest number that an experiment beside this one has."""
+    try:
+        with os.scandir(root) as entries:
+            names: Iterable[str] = [entry.name for entry in entries]
+    except OSError:
+        return 0
+    return max((int(found[1][:9]) for name in names if (found := _FOLDER.match(name))), default=0)
+
+
+def toml(change: Mapping[str, Value]) -> str:
+    """Dotted keys as TOML tables: an overlay for the spec of the next run."""
+    tables: dict[str, list[str]] = {}
+    for key, value in change.items():
+        table, _, last = key.rpartition(".")
+        tables.setdefault(table, []).append(f"{last} = {_literal(value)}")
+    return "\n\n".join("\n".join(([f"[{table}]"] if table else []) + lines) for table, lines in tables.items())
+
+
+def _literal(value: Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else repr(value)

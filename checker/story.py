@@ -1,0 +1,190 @@
+"""What happened in a run, in sentences with numbers: from a judged case to the words of its diagnosis. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import contract
+from checker import judge, mask, wording
+from checker.finding import Action, Finding, Severity
+from checker.history import History
+from checker.names import TRAIN_LOSS, VAL_LOSS
+from checker.series import Series
+from checker.wording import number
+
+_ACTS = {
+    "looked-again": "looked again: still true",
+    "recovered-before-act": "looked again: no longer true, nothing was done",
+    "observed": "would have asked the run to stop (observing only)",
+    "requested": "asked the run to stop",
+    "reasserted": "asked again: the request had vanished from the status file",
+    "acknowledged": "the run answered",
+    "stack-dump": "asked the process for its stacks",
+    "sigterm": "sent SIGTERM",
+    "sigkill": "sent SIGKILL",
+    "stopped": "the run is gone",
+    "unanswered": "gave up: the process outlived SIGKILL",
+    "cannot": "could not act",
+}
+"""Journaled steps in words; an unknown one is shown by its own name."""
+
+LOSSES = ((TRAIN_LOSS, "train loss"), (VAL_LOSS, "validation loss"))
+
+
+def ranked(case: judge.Case) -> list[Finding]:
+    """The last word of every episode: what is still true first, then the most severe, then the earliest."""
+    last = {(finding.rule, finding.episode): finding for finding in case.findings}
+    found: Iterable[Finding] = last.values()
+    if case.history.step is None:  # rules then count rows, and a row should not be called a step
+        found = (replace(finding, step=None, first_step=None) for finding in found)
+
+    def rank(finding: Finding) -> tuple[bool, int, bool, int]:
+        return not still(case, finding), -finding.severity.rank, finding.action is not Action.KILL, finding.row
+
+    return sorted(found, key=rank)
+
+
+def still(case: judge.Case, finding: Finding) -> bool:
+    """Whether what was found is true to this day."""
+    episode = case.episodes.get(finding.rule)
+    return episode is not None and episode.number == finding.episode and episode.told is not None
+
+
+def place(row: int, step: int | None, *, both: bool = False) -> str:
+    if step is None:
+        return f"row {row}"
+    return f"step {step} (row {row})" if both else f"step {step}"
+
+
+def unit_of(history: History) -> str:
+    """What a run without steps is counted in."""
+    return "row" if history.step is None else "step"
+
+
+# ------------------------------------------------------------------------------------------------- what happened
+
+
+def verdict(case: judge.Case, main: Finding | None, state: contract.State | None) -> str:
+    """The whole diagnosis in one line."""
+    rows = wording.count(case.history.index + 1, "row")
+    if main is None:
+        if case.history.index < 0:
+            return "**Nothing to judge yet**: the log has no readable row."
+        so_far = " so far" if state is None or not state.final else ""
+        return f"**Healthy**: no anomaly was found in {rows}{so_far}."
+    began, called = place(main.first_row, main.first_step), place(main.row, main.step)
+    when = f"at {began}, called at once" if began == called else f"since {began}, called at {called}"
+    over = "" if still(case, main) else " It went away again."
+    return f"**{main.rule}** ({main.severity}): {mask.markdown(main.summary)}; {when}.{over}"
+
+
+def narrative(case: judge.Case, status: Mapping[str, Any], state: contract.State | None) -> str:
+    """How the losses went, how far the run came, and how it stands."""
+    history = case.history
+    told = [_shape(history, role, name) for role, name in LOSSES if history.series[role].count]
+    return " ".join((*told, _extent(history), _ending(status, state, history)))
+
+
+def _shape(history: History, role: str, name: str) -> str:
+    series, bad = history.series[role], history.bad_now(role)
+    start, at = first(series)
+    low, low_at = lowest(series)
+    unit = unit_of(history)
+    if series.count == 1:
+        told = f"The {name} has one finite value, {number(start)} ({unit} {at})"
+    elif low >= start:
+        told = f"The {name} began at {number(start)} ({unit} {at}) and never got lower"
+    else:
+        told = f"The {name} fell from {number(start)} ({unit} {at}) to its lowest, {number(low)} ({unit} {low_at})"
+    if series.count > 1 and low_at != series.last_step:
+        told += f"; its last {'finite value' if bad else 'value'} was {number(series.last)} ({unit} {series.last_step})"
+    return f"{told}, then it was non-finite." if bad else f"{told}."
+
+
+def first(series: Series) -> tuple[float, int]:
+    return (series.levels[0], series.steps[0]) if series.levels else (series.last, series.last_step)
+
+
+def lowest(series: Series) -> tuple[float, int]:
+    """The lowest value and its step; in a long run the lowest block, or the last value where that is lower."""
+    found = min(zip(series.levels, series.steps, strict=True), default=(series.last, series.last_step))
+    return min(found, (series.last, series.last_step))
+
+
+def _extent(history: History) -> str:
+    rows = f"{wording.count(history.index + 1, 'row')} up to {place(max(history.index, 0), history.step)}"
+    planned = f" of {history.total_steps} planned" if history.total_steps and history.step is not None else ""
+    part = f" ({wording.share(history.progress)})" if history.progress is not None else ""
+    span = history.at - history.started_at if history.at is not None and history.started_at is not None else 0
+    took = f" in {wording.duration(span)}" if span > 0 else ""
+    again = f", {wording.count(history.restarts, 'restart')}" if history.restarts else ""
+    return f"The log has {rows}{planned}{part}{took}{again}."
+
+
+def _ending(status: Mapping[str, Any], state: contract.State | None, history: History) -> str:
+    asked = _asked(status)
+    error = f", with: {mask.markdown(status['error'])}" if status.get("error") else ""
+    if state is None:
+        return "The run announced its end." if history.ended else "There is no status file, so its state is unknown."
+    if state.final:
+        return f"The run is over: {state}{error}.{asked}"
+    seen = status.get("heartbeat_at") or status.get("updated_at")
+    return (
+        f"The run is {state}" + (f", last heard of at {wording.clock(seen)} UTC" if seen else "") + f"{error}.{asked}"
+    )
+
+
+def _asked(status: Mapping[str, Any]) -> str:
+    """Who else asked the run to stop: what the checker asks for is told with its finding."""
+    with suppress(TypeError):
+        kill = contract.Kill.parse(status.get("kill"))
+        if kill is not None and kill.requested_by != "checker":
+            return f" It was asked to stop by {mask.markdown(kill.requested_by, 60)}: {mask.markdown(kill.reason)}."
+    return ""
+
+
+def timeline(main: Finding | None, findings: Sequence[Finding], acts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """From the onset to the end, one line per event."""
+    if main is None:
+        return
+    if main.first_row < main.row:
+        yield f"{place(main.first_row, main.first_step, both=True)}: begin of what was found"
+    doubt = next((item for item in findings if (item.rule, item.episode) == (main.rule, main.episode)), main)
+    if doubt.row < main.row:
+        step = doubt.step if main.step is not None else None
+        yield f"{place(doubt.row, step, both=True)}: first reported, {doubt.severity}"
+    waited = main.row - main.first_row
+    after = f", {wording.count(waited, 'row')} after its begin" if waited else ", in the first row that shows it"
+    yield f"{place(main.row, main.step, both=True)}: called {main.severity}, action {main.action}{after}"
+    begin = wording.moment(acts[0].get("at")) if acts else None
+    for act in acts:
+        at = wording.moment(act.get("at"))
+        since = (at - begin).total_seconds() if at and begin else 0.0
+        when = f"{wording.duration(since)} later" if since > 0 else f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else "then"
+        yield f"{when}: {_act(act)}"
+
+
+def _act(act: Mapping[str, Any]) -> str:
+    name = str(act.get("act", "act"))
+    step = f" at step {number(act['step'])}" if isinstance(act.get("step"), int) else ""
+    detail = next((act[key] for key in ("detail", "why", "reason", "error") if act.get(key)), None)
+    why = f": {mask.markdown(detail)}" if detail else ""
+    return f"{_ACTS.get(name) or mask.markdown(name)}{step}{why}"
+
+
+def also(case: judge.Case, others: Sequence[Finding]) -> Iterator[str]:
+    for finding in others:
+        over = "" if still(case, finding) else "; gone again"
+        where = place(finding.first_row, finding.first_step)
+        yield f"{finding.rule} ({finding.severity}, since {where}{over}): {mask.markdown(finding.summary)}"
+
+
+def caption(main: Finding | None) -> str:
+    return f"loss over steps, {main.rule} marked" if main else "loss over steps"
+
+
+def is_fault(finding: Finding) -> bool:
+    return finding.severity is not Severity.INFO

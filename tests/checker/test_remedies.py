@@ -1,0 +1,165 @@
+import re
+import tomllib
+
+import pytest
+from by_hand import CONFIG, NAN, case_of, experiment, falling, finding
+
+from checker import planned, remedies
+from checker.detectors import RULES
+from checker.events import Tick
+from checker.finding import Severity
+
+RUN = case_of(
+    falling(100),
+    plan=experiment(config=CONFIG, total_steps=1000),
+    val_loss=[2 - i / 100 if i < 50 else 1 + i / 100 for i in range(100)],
+    grad_norm=[1.5] * 100,
+    lr=[0.03] * 100,
+)
+
+
+def suggest(rule, *, config=CONFIG, run=RUN, **fields):
+    found = [finding(rule, **fields)] if rule else []
+    return remedies.suggest(found, experiment(config=config, total_steps=1000), run.history)
+
+
+def known(config, key):
+    section, _, last = key.partition(".")
+    return last in config.get(section, {})
+
+
+NAMES = [rule.name for rule in RULES]
+
+
+@pytest.mark.parametrize("rule", NAMES)
+@pytest.mark.parametrize("config", [CONFIG, {}, {"optimizer": {"lr": 0.1}}, {"train": None, "model": 3}], ids=str)
+def test_every_rule_has_a_remedy_that_changes_only_what_is_there(rule, config):
+    suggestions = suggest(rule, config=config)
+    assert 1 <= len(suggestions) <= remedies.MOST
+    for item in suggestions:
+        assert re.search(r"\d", item.rationale), "a rationale cites what was measured"
+        assert item.idea
+        assert item.effect
+        assert all(known(config, key) for key in item.change)
+        assert not item.idea.endswith(".")
+
+
+def test_no_rule_is_without_a_remedy():
+    assert set(remedies.REMEDIES) >= set(NAMES)
+
+
+def test_a_rule_of_tomorrow_costs_nothing():
+    assert suggest("a_rule_of_tomorrow") == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "fields", "first"),
+    [
+        ("nonfinite", {}, {"train.precision": "bf16"}),
+        ("divergence", {"first_step": 500}, {"optimizer.lr": 0.009}),
+        ("divergence", {"first_step": 30}, {"schedule.warmup_steps": 50}),
+        ("explosion", {}, {"optimizer.lr": 0.003}),
+        ("gradient_explosion", {}, {"train.clip_norm": 1.0}),
+        ("overfit", {"evidence": {"best_step": 50}}, {"train.steps": 50}),
+        ("dead_lr", {}, {"schedule.decay_steps": 1000}),
+        ("plateau", {}, {"optimizer.lr": 0.09}),
+        ("oscillation", {}, {"optimizer.lr": 0.015}),
+        ("drift", {}, {"optimizer.lr": 0.015}),
+        ("vanishing_gradient", {}, {"train.precision": "bf16"}),
+        ("checkpoint_overdue", {}, {"train.checkpoint_every": 50}),
+        ("budget", {}, {"train.steps": 99}),
+        ("stall", {}, {}),
+        ("crash", {}, {}),
+        ("throughput", {}, {}),
+        ("suspicious_improvement", {}, {}),
+    ],
+    ids=str,
+)
+def test_the_first_change_is_computed_from_the_runs_own_numbers(rule, fields, first):
+    assert suggest(rule, **fields)[0].change == first
+
+
+def test_all_of_overfit():
+    changes = [item.change for item in suggest("overfit", evidence={"best_step": 50})]
+    assert changes == [
+        {"train.steps": 50},
+        {"model.dropout": 0.2},
+        {"data.max_bytes": 2_000_000},
+        {"optimizer.weight_decay": 0.3},
+    ]
+
+
+def test_without_a_configuration_the_idea_is_in_words():
+    ideas = [item.idea for item in suggest("divergence", config={}, first_step=500)]
+    assert ideas[0] == "lower the learning rate to about 0.3x"
+
+
+def test_clipping_that_was_on_becomes_harder():
+    config = {**CONFIG, "train": {**CONFIG["train"], "clip_norm": 5.0}}
+    assert suggest("gradient_explosion", config=config)[0].change == {"train.clip_norm": 2.5}
+
+
+def test_nan_before_any_finite_loss_is_not_blamed_on_the_step_size():
+    first = suggest("nonfinite", evidence={"finite_before": 0}, run=case_of([NAN] * 20))[0]
+    assert "initial weights" in first.idea
+    assert first.change == {}
+
+
+def test_nan_in_validation_alone_points_at_the_evaluation():
+    (only,) = suggest("nonfinite", evidence={"metric": "val_loss"})
+    assert "evaluation" in only.idea
+    assert only.change == {}
+
+
+def test_out_of_memory_halves_the_batch_and_keeps_the_gradient():
+    run = case_of(falling(50), plan=experiment(config=CONFIG))
+    run.history.tick = Tick(now=0.0, error="CUDA out of memory. Tried to allocate 2 GiB")
+    first = suggest("crash", run=run)[0]
+    assert first.change == {"train.batch_size": 8, "train.accumulate": 2}
+
+
+def test_a_constant_schedule_under_drift_gets_a_decay():
+    config = {**CONFIG, "schedule": {"kind": "constant"}}
+    assert suggest("drift", config=config)[0].change == {"schedule.kind": "cosine"}
+
+
+def test_a_learning_rate_of_zero_is_set_not_scaled():
+    config = {**CONFIG, "optimizer": {"lr": 0.0}}
+    assert [item.change for item in suggest("dead_lr", config=config)] == [{"optimizer.lr": 0.001}]
+
+
+def test_a_healthy_run_that_still_learns_goes_on_longer():
+    run = case_of([4 - i / 100 for i in range(300)], plan=experiment(config=CONFIG, total_steps=1000))
+    first = suggest(None, run=run)[0]
+    assert first.change == {"train.steps": 2000, "schedule.decay_steps": 2000}
+    assert "% of the whole gain came in the last quarter" in first.rationale
+
+
+def test_a_healthy_run_that_has_arrived_gets_a_larger_model():
+    run = case_of(falling(1000, pace=20, jitter=0.01), plan=experiment(config=CONFIG, total_steps=1000))
+    assert suggest(None, run=run)[0].change == {"model.width": 128}
+
+
+def test_a_healthy_run_with_hardly_a_row_gets_no_advice():
+    assert suggest(None, run=case_of([1.0, 0.9])) == []
+
+
+def test_several_findings_never_change_the_same_key_twice():
+    both = [finding("gradient_explosion"), finding("divergence", severity=Severity.WARNING)]
+    suggestions = remedies.suggest(both, experiment(config=CONFIG, total_steps=1000), RUN.history)
+    keys = [key for item in suggestions for key in item.change]
+    assert len(keys) == len(set(keys))
+    assert len(suggestions) <= remedies.MOST
+
+
+def test_a_remark_is_no_reason_for_a_remedy():
+    note = [finding("loss_spike", severity=Severity.INFO)]
+    assert remedies.suggest(note, experiment(config=CONFIG), case_of([1.0]).history) == []
+
+
+@pytest.mark.parametrize("rule", NAMES)
+def test_every_change_is_an_overlay_in_toml(rule):
+    for item in suggest(rule):
+        document = tomllib.loads(planned.toml(item.change))
+        flat = {f"{table}.{key}": value for table, inner in document.items() for key, value in inner.items()}
+        assert flat == item.change
