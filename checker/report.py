@@ -57,7 +57,7 @@ class Next:
     nothing: str
 
 
-def write(  # noqa: PLR0913 - one file each, and the three that only some runs have
+def write(
     folder: Path,
     case: judge.Case,
     *,
