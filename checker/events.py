@@ -69,6 +69,8 @@ class Tick:
     life: Life = Life.UNKNOWN
     gone_since: float | None = None
     """When the watcher first saw the process gone."""
+    busy: float | None = None
+    """Share of one core that the process used since the last progress; None while that is too short to tell."""
     last_checkpoint_at: float | None = None
     error: str | None = None
     final: bool = False

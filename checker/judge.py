@@ -138,7 +138,12 @@ def step(case: Case, event: Event) -> list[Effect]:
         case.history.unreadable += 1
         return []
     effects = _end_silence(case)
-    if case.history.fold(event):
+    case.history.tick = None  # a rule asked about a row must not see a clock that a replay does not have
+    processes = case.history.restarts
+    look = case.history.fold(event)
+    if case.history.restarts != processes:
+        case.episodes = {name: Episode(number=episode.number + 1) for name, episode in case.episodes.items()}
+    if look:
         effects += _look(case, lambda rule: not rule.on_tick)
     return effects
 

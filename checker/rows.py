@@ -30,7 +30,7 @@ def decode(data: bytes, index: int, line: int) -> Row | Unreadable:
     never cost the row.
     """
     if len(data) > MAX_LINE:
-        return Unreadable(line, f"{len(data):,} bytes long; a row may have {MAX_LINE:,}")
+        return too_long(len(data), line)
     try:
         document = from_json(data)
     except ValueError as error:
@@ -57,7 +57,7 @@ def row(document: Mapping[str, Any], index: int, line: int) -> Row:
         str(get("event") or "step"),
         _whole(next((document[key] for key in _STEP_KEYS if key in document), None)),
         number_in(get("epoch")),
-        _seconds(next((document[key] for key in _TIME_KEYS if key in document), None)),
+        seconds(next((document[key] for key in _TIME_KEYS if key in document), None)),
         number_in(get("wall_time_seconds", get("_runtime"))),
         _text(get("run_id")),
         _text(get("phase")),
@@ -65,6 +65,10 @@ def row(document: Mapping[str, Any], index: int, line: int) -> Row:
         _whole(get("total_epochs", totals.get("total_epochs", totals.get("epochs")))),
         _text(get("text")),
     )
+
+
+def too_long(size: int, line: int) -> Unreadable:
+    return Unreadable(line, f"{size:,} bytes long; a row may have {MAX_LINE:,}")
 
 
 def _collect(source: Mapping[str, Any], into: dict[str, float | None], *, skip: frozenset[str]) -> None:
@@ -93,12 +97,12 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _seconds(value: object) -> float | None:
+def seconds(value: object) -> float | None:
     """Seconds since 1970 in a timestamp: a number (seconds or milliseconds) or ISO 8601."""
     number = number_in(value)
     if number is not None:
-        seconds = number / 1000 if number > 1e11 else number
-        return seconds if 1e8 < seconds < 1e11 else None
+        since = number / 1000 if number > 1e11 else number
+        return since if 1e8 < since < 1e11 else None
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value)
