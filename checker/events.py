@@ -17,7 +17,7 @@ from contract import Experiment
 class Row(NamedTuple):
     """One readable line of metrics. `index` counts such lines from 0, `line` counts all lines from 1."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a row
     line: int
     values: Mapping[str, float | None]
     """Numbers under the names the trainer gave them; None where a number was written as null."""

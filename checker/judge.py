@@ -8,7 +8,7 @@ same events gives the same effects: that is what `checker replay` is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from checker.detectors import RULES
@@ -150,7 +150,12 @@ def step(case: Case, event: Event) -> list[Effect]:
 
 def _on_tick(case: Case, tick: Tick) -> list[Effect]:
     case.history.tick = tick
-    return _look(case, lambda rule: rule.on_tick or (tick.final and rule.on_final))
+    before = {name: replace(episode) for name, episode in case.episodes.items()}
+    effects = _look(case, lambda rule: rule.on_tick or (tick.final and rule.on_final))
+    if not effects:
+        # Only looks that led to something are journaled. The others must leave no trace, or a replay would differ.
+        case.episodes = before
+    return effects
 
 
 def _end_silence(case: Case) -> list[Effect]:
