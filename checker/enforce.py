@@ -236,7 +236,9 @@ def of_person(document: dict[str, Any], now: float) -> Pursuit | None:
     if kill.run_id not in (None, document.get("run_id")):
         return None
     grace = contract.number_in(kill.grace_seconds)
-    kill = replace(kill, grace_seconds=min(max(grace, 0.0), CHECKPOINT_GRACE) if grace is not None else GRACE)
+    if grace is None or math.isnan(grace):
+        grace = GRACE
+    kill = replace(kill, grace_seconds=min(max(grace, 0.0), CHECKPOINT_GRACE))
     return Pursuit(kill.id, kill, kill.rule, {Did.REQUESTED: now}, process.parse(document))
 
 

@@ -25,7 +25,7 @@ Entry = dict[str, Any]
 
 
 class Journal:
-    """The open journal of one run folder. A healthy run never gets one: the file is made by the first entry."""
+    """The open journal of one run folder; the file is made by the first entry."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / contract.FINDINGS

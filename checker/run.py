@@ -53,7 +53,7 @@ class Run:
         """Something happened that a report should show now."""
         self.progressed = False
         self._past = journal.Past()
-        self._ending: tuple[int, str | None] | None = None
+        self._endings: set[tuple[int, str | None, str | None]] = set()
         self._stream: Iterator[Event] | None = None
         self._plan_stamp: object = None
         self._notices: list[Notice] = []
@@ -114,7 +114,7 @@ class Run:
         self.chase.pursuits.clear()
         self._stream = None
         self._past = journal.recall(self.folder, fingerprint(self.tail.path))
-        self._ending = None
+        self._endings = {(after, look.run_id, look.state) for after, look in self._past.ticks if look.final}
         self.acts = list(self._past.acts)
         for text in (why, problem):
             if text:
@@ -159,7 +159,7 @@ class Run:
         """The file tells another story now. Old findings stay in the journal, under the old file's name."""
         self._open(f"{contract.METRICS} was cut or replaced; judging again from the first row")
         self._past = journal.Past()
-        self.acts = []
+        self._endings, self.acts = set(), []
         if self.journal.path.exists():
             self._name_file()
 
@@ -175,16 +175,23 @@ class Run:
         if state is contract.State.PENDING or (state is None and not self._grew):
             return
         final = gone or (state is not None and state.final)
-        ending = (self.case.history.index, self.status.run_id)
-        if final and not gone and self._ending == ending:
+        ending = (self.case.history.index, self.status.run_id, str(state) if state is not None else None)
+        first = final and ending not in self._endings
+        if final and not gone and not first:
             return  # told already, and the clock does not matter any more
         if gone and moment.wall - (self.gone_since or moment.wall) > GONE_SECONDS:
             return
-        self.urgent |= final and self._ending != ending
-        self._ending = ending if final else None
         look = tick(self.document, moment.wall)
         look = replace(look, life=self.life, gone_since=self.gone_since, final=final, busy=self._busy(look, moment))
-        self._take(judge.step(self.case, look), look)
+        effects = judge.step(self.case, look)
+        if first:
+            # An ending is journaled even when nothing followed from it. A replay then knows the moment at which it was
+            # judged, and a person that the run was watched to its end.
+            self._endings.add(ending)
+            self.urgent = True
+        if first or self._new(effects):
+            self._journal("tick", journal.tick_out(look, self.case.history.index))
+        self._take(effects, look)
 
     def _busy(self, look: Tick, moment: Moment) -> float | None:
         """How much processor time the process has used since anything moved, as a share of one core."""
@@ -197,12 +204,13 @@ class Run:
         lasted = moment.mono - since
         return (used - before) / lasted if lasted >= BUSY_SECONDS else None
 
+    def _new(self, effects: list[Effect]) -> list[Effect]:
+        """Those of `effects` that are not in the journal."""
+        return [effect for effect in effects if journal.key(effect) not in self._past.told]
+
     def _take(self, effects: list[Effect], look: Tick | None) -> None:
         """Journals what is new, then opens the pursuit of what asks for a stop."""
-        new = [effect for effect in effects if journal.key(effect) not in self._past.told]
-        if new and look is not None:
-            self._journal("tick", journal.tick_out(look, self.case.history.index))
-        for effect in new:
+        for effect in self._new(effects):
             self._journal(
                 "finding" if isinstance(effect, Found) else "recovered", journal.content(effect), sync=_kills(effect)
             )
