@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 
@@ -32,6 +31,8 @@ class Chase:
     def __init__(self, status: Status, mode: Mode, write: Write, say: Say) -> None:
         self.status, self.mode = status, mode
         self.pursuits: list[Pursuit] = []
+        self.moment = Moment(0.0, 0.0)
+        """Of the present turn."""
         self._write, self._say = write, say
         self._heartbeat: tuple[object, float] = (None, 0.0)
         self._final_since: float | None = None
@@ -50,61 +51,63 @@ class Chase:
             pursuit.started_at = look.started_at
         self._resume(pursuit, past)
 
-    def adopt(self, past: journal.Past, moment: Moment) -> None:
+    def adopt(self, past: journal.Past) -> None:
         """Takes over a request that a person made with `checker kill`."""
         document = self.status.document
         if self.mode is not Mode.ACT or self.status.state is not contract.State.RUNNING or "kill" not in document:
             return
-        pursuit = enforce.of_person(document, moment.mono)
+        pursuit = enforce.of_person(document, self.moment.mono)
         if pursuit is None or any(pursuit.id == known.id for known in self.pursuits):
             return
         known = past.acts_on(pursuit.id)
         self._resume(pursuit, past)
         if not known:
-            self._did(pursuit, Did.REQUESTED, f"a person asked: {pursuit.kill.reason}", moment)
+            self._did(pursuit, Did.REQUESTED, f"a person asked: {pursuit.kill.reason}")
 
     def _resume(self, pursuit: Pursuit, past: journal.Past) -> None:
-        wall, mono = time.time(), time.monotonic()
+        wall = self.moment.wall
         acts = [(act, max(0.0, wall - (seconds(act.get("at")) or wall))) for act in past.acts_on(pursuit.id)]
-        enforce.resume(pursuit, acts, mono, observe=self.mode is Mode.OBSERVE)
+        enforce.resume(pursuit, acts, self.moment.mono, observe=self.mode is Mode.OBSERVE)
         self.pursuits.append(pursuit)
 
-    def drive(self, case: Case, moment: Moment) -> None:
+    def drive(self, case: Case) -> None:
         """Takes every step that is due. Only one request per run is driven, however many rules ask for it."""
-        self._watch_signs(moment)
+        self._watch_signs()
         for pursuit in sorted(self.pursuits, key=lambda pursuit: Did.REQUESTED not in pursuit.done):
             while not pursuit.ended:
-                seen = self._seen(pursuit, case, moment)
-                due = enforce.next_act(pursuit, moment.mono, seen, observe=self.mode is Mode.OBSERVE)
-                if due is None or not self._perform(pursuit, due, case, moment):
+                seen = self._seen(pursuit, case)
+                due = enforce.next_act(pursuit, self.moment.mono, seen, observe=self.mode is Mode.OBSERVE)
+                if due is None or not self._perform(pursuit, due, case):
                     break
             if Did.REQUESTED in pursuit.done and not pursuit.ended:
                 return
 
     # ------------------------------------------------------------------------------------------------------ seeing
 
-    def _watch_signs(self, moment: Moment) -> None:
+    def _watch_signs(self) -> None:
         """Notes by our own clock when the heartbeat last moved and since when the run has been over."""
         beat = self.status.document.get("heartbeat_at")
         if beat != self._heartbeat[0]:
-            self._heartbeat = (beat, moment.mono)
+            self._heartbeat = (beat, self.moment.mono)
         final = self.status.state is not None and self.status.state.final
-        self._final_since = (self._final_since if self._final_since is not None else moment.mono) if final else None
+        self._final_since = (
+            (self._final_since if self._final_since is not None else self.moment.mono) if final else None
+        )
 
-    def _seen(self, pursuit: Pursuit, case: Case, moment: Moment) -> enforce.Seen:
+    def _seen(self, pursuit: Pursuit, case: Case) -> enforce.Seen:
         document = self.status.document
         named = process.parse(document)
         asked = contract.Kill.parse(document.get("kill"))
         answer = ack(document)
-        if document.get("phase") == contract.Phase.CHECKPOINT and moment.mono - self._heartbeat[1] < enforce.FRESH:
-            pursuit.saving_at = moment.mono
+        if document.get("phase") == contract.Phase.CHECKPOINT and self.moment.mono - self._heartbeat[1] < enforce.FRESH:
+            pursuit.saving_at = self.moment.mono
         episode = case.episodes.get(pursuit.rule or "")
         ended = pursuit.rule is not None and pursuit.id not in {found.id for found in case.open_findings()}
         if pursuit.rule is not None and pursuit.id == pursuit.kill.id:  # a person's request that names a rule
             ended = False
         return enforce.Seen(
             state=self.status.state,
-            final_for=moment.mono - self._final_since if self._final_since is not None else 0.0,
+            final_for=self.moment.mono - self._final_since if self._final_since is not None else 0.0,
             foreign=enforce.foreign(pursuit, self.status.run_id, named),
             standing=contract.pending_kill(document) is not None,
             acked=answer is not None and answer[0] in {pursuit.kill.id, asked.id if asked else None},
@@ -116,18 +119,18 @@ class Chase:
 
     # ------------------------------------------------------------------------------------------------------- doing
 
-    def _perform(self, pursuit: Pursuit, due: Did, case: Case, moment: Moment) -> bool:
+    def _perform(self, pursuit: Pursuit, due: Did, case: Case) -> bool:
         """Takes one step and journals it; False when it must be tried again later."""
         try:
-            did, text = self._take(pursuit, due, case, moment)
+            did, text = self._take(pursuit, due, case)
         except enforce.Later:
             return False
-        self._did(pursuit, did, text, moment)
+        self._did(pursuit, did, text)
         return True
 
-    def _take(self, pursuit: Pursuit, due: Did, case: Case, moment: Moment) -> tuple[Did, str]:
+    def _take(self, pursuit: Pursuit, due: Did, case: Case) -> tuple[Did, str]:
         if due is Did.REQUESTED:
-            return self._request(pursuit, case, moment)
+            return self._request(pursuit, case)
         if due is Did.REASSERTED:
             trouble = enforce.ask(self.status.file, pursuit.kill)
             self.status.refresh()
@@ -136,11 +139,11 @@ class Chase:
             trouble = enforce.send(due, pursuit.process, self.status.document.get("stack_signal"))
             pid = pursuit.process.pid if pursuit.process else None
             return (Did.CANNOT, trouble) if trouble else (due, f"sent to process {pid}")
-        return due, self._sentence(pursuit, due, moment)
+        return due, self._sentence(pursuit, due)
 
-    def _request(self, pursuit: Pursuit, case: Case, moment: Moment) -> tuple[Did, str]:
+    def _request(self, pursuit: Pursuit, case: Case) -> tuple[Did, str]:
         if Did.LOOKED_AGAIN not in pursuit.done:
-            self._did(pursuit, Did.LOOKED_AGAIN, f"still so at row {case.history.index}", moment)
+            self._did(pursuit, Did.LOOKED_AGAIN, f"still so at row {case.history.index}")
         pursuit.kill = replace(pursuit.kill, run_id=self.status.run_id)
         pursuit.process = process.parse(self.status.document)
         standing = contract.pending_kill(self.status.document)
@@ -151,9 +154,9 @@ class Chase:
         pursuit.done.pop(Did.CANNOT, None)
         return Did.REQUESTED, f"{standing.requested_by} had asked already" if standing else pursuit.kill.reason
 
-    def _sentence(self, pursuit: Pursuit, due: Did, moment: Moment) -> str:
+    def _sentence(self, pursuit: Pursuit, due: Did) -> str:
         answer = ack(self.status.document)
-        took = moment.mono - pursuit.done.get(Did.REQUESTED, moment.mono)
+        took = self.moment.mono - pursuit.done.get(Did.REQUESTED, self.moment.mono)
         alive = process.look(pursuit.process) in (Life.ALIVE, Life.STOPPED)
         sentences = {
             Did.CANNOT: "there is no status file, so no trainer looks for a request",
@@ -165,9 +168,9 @@ class Chase:
         }
         return sentences[due]
 
-    def _did(self, pursuit: Pursuit, did: Did, text: str, moment: Moment) -> None:
+    def _did(self, pursuit: Pursuit, did: Did, text: str) -> None:
         """Records a step, in the journal and in the pursuit."""
-        pursuit.done[did] = moment.mono
+        pursuit.done[did] = self.moment.mono
         if did is Did.REASSERTED:
             pursuit.reasserted += 1
             if pursuit.reasserted & (pursuit.reasserted - 1):

@@ -18,6 +18,9 @@ import contract
 from checker.events import Life
 
 PROC = Path("/proc")
+MAX_PID = (1 << 31) - 1
+"""What the kernel's type for process ids can hold."""
+
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
@@ -124,7 +127,7 @@ def _not_the_same(process: contract.Process) -> str | None:
 
 def _unknowable(process: contract.Process) -> str | None:
     """Why nothing certain can be said about `process` from here; None when something can."""
-    if type(process.pid) is not int or process.pid <= 1:
+    if type(process.pid) is not int or not 1 < process.pid <= MAX_PID:
         return f"pid {process.pid!r} in the status file is not a process that could be training"
     if process.host != socket.gethostname():
         return f"the run is on host {process.host!r}, the checker on {socket.gethostname()!r}"

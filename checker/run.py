@@ -88,6 +88,7 @@ class Run:
 
     def turn(self, moment: Moment, *, beat: bool = True) -> list[Notice]:
         """One look at everything; `beat` also tells the judge the time."""
+        self.chase.moment = moment
         # Status and process first: rows written before a run said that it is over are then sure to be read before that.
         self._look_around(moment, process_too=beat or self.chasing)
         self._read()
@@ -95,8 +96,8 @@ class Run:
             if beat or self.over:  # an ending is judged at once
                 self._tell_time(moment)
             if self.mode is not Mode.JUDGE:
-                self.chase.adopt(self._past, moment)
-                self.chase.drive(self.case, moment)
+                self.chase.adopt(self._past)
+                self.chase.drive(self.case)
         notices, self._notices = self._notices, []
         return notices
 

@@ -88,7 +88,7 @@ def sighting(history, grade, summary, evidence):
     )
 
 
-def silence(history, limits):
+def silence(history, _):
     """A stand-in for a rule about silence: sure when nothing has moved for 60 s while the process lives."""
     tick = history.tick
     if tick is None or tick.progress_at is None or tick.now - tick.progress_at < 60 or tick.life is Life.GONE:
@@ -96,7 +96,7 @@ def silence(history, limits):
     return sighting(history, Grade.SURE, "nothing moves", {"seconds": tick.now - tick.progress_at})
 
 
-def ending(history, limits):
+def ending(history, _):
     """A stand-in for a rule about endings: gone without goodbye."""
     tick = history.tick
     if tick is None or tick.life is not Life.GONE or tick.state != "running":
@@ -104,7 +104,7 @@ def ending(history, limits):
     return sighting(history, Grade.SURE, "gone without a goodbye", {"gone_since": tick.gone_since})
 
 
-def overdue(history, limits):
+def overdue(history, _):
     """A stand-in for a rule that comes and goes by the clock."""
     tick = history.tick
     if tick is None or tick.now % 100 < 50:
