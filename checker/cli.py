@@ -106,20 +106,18 @@ def _root(folder: Path) -> Path:
     return folder.resolve()
 
 
-def _reporter(root: Path) -> Callable[[Run], None]:
-    """Writes a run's reports and the checklist over all of them."""
+def _reporter(root: Path) -> tuple[Callable[[Run], None], Callable[[], None]]:
+    """What writes one run's reports, and what writes the checklist over all of them."""
     from importlib import import_module
     from importlib.util import find_spec
 
     if find_spec("checker.report") is None or find_spec("checker.checklist") is None:
-        return lambda _: None
+        return lambda _: None, lambda: None
     report, checklist = import_module("checker.report"), import_module("checker.checklist")
-
-    def write(run: Run) -> None:
-        report.write(run.folder, run.case, run.document, run.acts)
-        checklist.write(root)
-
-    return write
+    return (
+        lambda run: report.write(run.folder, run.case, run.document, run.acts),
+        lambda: checklist.write(root),
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- commands
@@ -134,7 +132,8 @@ def _watch(arguments: argparse.Namespace) -> int:
     mode = Mode.OBSERVE if arguments.observe else Mode.ACT
     try:
         with only_one(root):
-            daemon = Daemon(root, mode=mode, poll=arguments.poll, on_change=_reporter(root))
+            report, summarize = _reporter(root)
+            daemon = Daemon(root, mode=mode, poll=arguments.poll, on_change=report, on_changes=summarize)
             over = _ending(daemon, arguments.while_pid)
             if not sys.stdout.isatty():
                 daemon.tell = lambda notices: [print(line(notice), flush=True) for notice in notices]
@@ -188,7 +187,9 @@ def _once(arguments: argparse.Namespace) -> int:
             raise Complaint(f"{held}; it judges and reports all the time (see `checker status`)") from None
         except OSError as error:
             raise Complaint(f"{root} cannot be written: {error}") from None
-        runs, notices = judge_once(root, mode=Mode.JUDGE, on_change=_reporter(root))
+        report, summarize = _reporter(root)
+        runs, notices = judge_once(root, mode=Mode.JUDGE, on_change=report)
+        summarize()
     if not runs and not notices:
         raise Complaint(f"{root}: no run folders (none with metrics.jsonl, training_status.json or experiment.json)")
     for notice in notices:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -88,13 +89,14 @@ class _Fault:
 class Daemon:
     """Watches every run folder below `root`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it watches, how, and the three who listen
         self,
         root: Path,
         *,
         mode: Mode = Mode.ACT,
         poll: float = 1.0,
         on_change: Callable[[Run], None] = lambda _: None,
+        on_changes: Callable[[], None] = lambda: None,
         tell: Callable[[Iterable[Notice]], object] = lambda _: None,
     ) -> None:
         self.root, self.mode = root, mode
@@ -104,12 +106,13 @@ class Daemon:
         self.tell = tell
         """Shows notices to whoever watches."""
         self.after_round: Callable[[], None] = lambda: None
-        self._on_change = on_change
+        self._on_change, self._on_changes = on_change, on_changes
         self._faults: dict[Path, _Fault] = {}
         self._asleep: set[Path] = set()
         """Finished runs whose report is newer than their files; they are not read before something changes."""
         self._reported: dict[Path, float] = {}
         self._report_faults: dict[Path, str] = {}
+        self._summary_due = float("inf")
         self._next_beat = 0.0
 
     def stop(self, signum: int = 0, frame: FrameType | None = None) -> None:  # noqa: ARG002  # a signal handler's shape
@@ -254,18 +257,23 @@ class Daemon:
             due = last is None or (run.progressed and moment.mono - last >= REPORT_SECONDS)
             if run.behind or not (run.urgent or due):
                 continue
+            soon = moment.mono if run.urgent else moment.mono + REPORT_SECONDS
+            self._summary_due = min(self._summary_due, soon)
             run.urgent = run.progressed = False
             self._reported[folder] = moment.mono
-            self._report_one(folder, run)
+            self._try(folder, partial(self._on_change, run))
+        if moment.mono >= self._summary_due:
+            self._summary_due = float("inf")
+            self._try(self.root, self._on_changes)
 
-    def _report_one(self, folder: Path, run: Run) -> None:
+    def _try(self, folder: Path, report: Callable[[], None]) -> None:
         try:
-            self._on_change(run)
+            report()
         except Exception as error:  # noqa: BLE001  # a report that fails must not end the watch
             text = f"its report cannot be written ({type(error).__name__}: {error})"
             if self._report_faults.get(folder) != text:
                 self._report_faults[folder] = text
-                self.tell([Notice(run.name, text, Severity.WARNING)])
+                self.tell([Notice(self._name(folder), text, Severity.WARNING)])
 
 
 def reported(folder: Path) -> bool:

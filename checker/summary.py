@@ -86,16 +86,16 @@ def _rank(name: str) -> int:
 
 def _findings(folder: Path) -> tuple[str, Severity]:
     """The rules that have something open in the journal, and the gravest severity among them."""
-    open_: dict[Any, dict[str, Any]] = {}
+    open_: dict[str, dict[str, Any]] = {}
     for entry in journal.entries(folder):
         if entry is None:
             continue
         if entry["kind"] == "file":
             open_.clear()
         elif entry["kind"] == "finding":
-            open_[entry.get("rule")] = entry
+            open_[str(entry.get("rule"))] = entry
         elif entry["kind"] == "recovered":
-            open_.pop(entry.get("rule"), None)
-    known = [Severity(item["severity"]) for item in open_.values() if item.get("severity") in set(Severity)]
+            open_.pop(str(entry.get("rule")), None)
+    known = [Severity(item["severity"]) for item in open_.values() if item.get("severity") in list(Severity)]
     worst = max(known, key=lambda severity: severity.rank, default=Severity.INFO)
-    return ", ".join(str(rule) for rule in open_), worst
+    return ", ".join(open_), worst

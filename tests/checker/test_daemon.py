@@ -509,3 +509,22 @@ def test_while_pid_ends_with_the_process_after_everything_is_told(tmp_path, chec
     assert child.wait(20) == contract.Exit.STOPPED
     assert watch.process.wait(10) == 0
     assert Folder(tmp_path / "exp").acts()[-1] == "stopped"
+
+
+def test_a_hung_run_leaves_its_stacks_before_it_is_killed(tmp_path, train):
+    """The whole ladder on a real process that ignores requests and SIGTERM, with a clock that is moved by hand."""
+    child = train("exp", "hang", 5)
+    folder = Folder(tmp_path / "exp")
+    assert until(
+        lambda: (folder.path / contract.STACKS).exists() and b"NaN" in (folder.path / contract.METRICS).read_bytes()
+    )
+    watcher = Watcher(folder, at=time.time())
+    assert until(lambda: watcher.turn(0.1).run.chasing)
+    watcher.turn(30)
+    assert until(lambda: "fake_trainer.py" in (folder.path / contract.STACKS).read_text())
+    watcher.turn(2)
+    assert child.poll() is None
+    watcher.turn(10)
+    assert child.wait(5) == -signal.SIGKILL
+    watcher.turn(0.1)
+    assert folder.acts() == ["looked-again", "requested", "stack-dump", "sigterm", "sigkill", "stopped"]
