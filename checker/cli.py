@@ -114,10 +114,18 @@ def _reporter(root: Path) -> tuple[Callable[[Run], None], Callable[[], None]]:
     if find_spec("checker.report") is None or find_spec("checker.checklist") is None:
         return lambda _: None, lambda: None
     report, checklist = import_module("checker.report"), import_module("checker.checklist")
-    return (
-        lambda run: report.write(run.folder, run.case, run.document, run.acts),
-        lambda: checklist.write(root),
-    )
+
+    def write(run: Run) -> None:
+        report.write(
+            run.folder,
+            run.case,
+            status=run.document or None,
+            experiment=run.experiment,
+            acts=run.acts,
+            unreadable=list(run.unreadable),
+        )
+
+    return write, lambda: checklist.write(root)
 
 
 # ------------------------------------------------------------------------------------------------------- commands

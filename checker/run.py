@@ -29,6 +29,9 @@ BATCH = 20_000
 GONE_SECONDS = 120.0
 """How long a run whose process vanished is still looked at: the rules have said all they can long before."""
 
+SHOWN = 10
+"""Unreadable lines that a report can show."""
+
 BUSY_SECONDS = 1.0
 """Processor time over a shorter interval says nothing."""
 
@@ -45,6 +48,8 @@ class Run:
         self.case = judge.Case.open()
         self.chase = Chase(self.status, mode, self._journal, self._say)
         self.acts: list[journal.Entry] = []
+        self.unreadable: list[Unreadable] = []
+        """The first few lines that could not be read; `case.history.unreadable` counts all."""
         self.life = Life.UNKNOWN
         self.gone_since: float | None = None
         self.behind = False
@@ -66,6 +71,11 @@ class Run:
     def document(self) -> dict[str, Any]:
         """The status file as last read."""
         return self.status.document
+
+    @property
+    def experiment(self) -> contract.Experiment | None:
+        """What `experiment.json` declares; None when there is none."""
+        return self.plan.experiment if self._plan_stamp is not None else None
 
     @property
     def state(self) -> contract.State | None:
@@ -113,6 +123,7 @@ class Run:
         self._plan_stamp = _stamp(self.folder / contract.EXPERIMENT)
         self.case = judge.Case.open(self.plan)
         self.chase.pursuits.clear()
+        self.unreadable = []
         self._stream = None
         self._past = journal.recall(self.folder, fingerprint(self.tail.path))
         self._endings = {(after, look.run_id, look.state) for after, look in self._past.ticks if look.final}
@@ -147,14 +158,21 @@ class Run:
         count = 0
         for event in islice(self._stream, BATCH):
             count += 1
-            if isinstance(event, Unreadable) and self.case.history.unreadable == 0:
-                self._say(f"{contract.METRICS} line {event.line}: {event.reason}", Severity.WARNING)
+            if isinstance(event, Unreadable):
+                self._note(event)
             self._take(judge.step(self.case, event), event if isinstance(event, Tick) else None)
         self.behind = count == BATCH
         self.progressed |= count > 0
         if not self.behind:
             self._grew |= count > 0 and self._read_before
             self._stream, self._read_before = None, True
+
+    def _note(self, bad: Unreadable) -> None:
+        """Keeps the first few unreadable lines for the report, and says so at the first."""
+        if not self.unreadable:
+            self._say(f"{contract.METRICS} line {bad.line}: {bad.reason}", Severity.WARNING)
+        if len(self.unreadable) < SHOWN:
+            self.unreadable.append(bad)
 
     def _rewritten(self) -> None:
         """The file tells another story now. Old findings stay in the journal, under the old file's name."""
