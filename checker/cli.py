@@ -142,6 +142,7 @@ def _watch(arguments: argparse.Namespace) -> int:
         with only_one(root):
             report, summarize = _reporter(root)
             daemon = Daemon(root, mode=mode, poll=arguments.poll, on_change=report, on_changes=summarize)
+            daemon.catch_signals()
             over = _ending(daemon, arguments.while_pid)
             if not sys.stdout.isatty():
                 daemon.tell = lambda notices: [print(line(notice), flush=True) for notice in notices]

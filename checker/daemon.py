@@ -89,7 +89,7 @@ class _Fault:
 class Daemon:
     """Watches every run folder below `root`."""
 
-    def __init__(  # noqa: PLR0913  # what it watches, how, and the three who listen
+    def __init__(
         self,
         root: Path,
         *,
@@ -120,10 +120,13 @@ class Daemon:
         self.stopping = True
         self.alarm.ring()
 
-    def run(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Runs until stopped, or until `until` says so after a full round."""
+    def catch_signals(self) -> None:
+        """From now on SIGTERM and SIGINT end the loop in an orderly way."""
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self.stop)
+
+    def run(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Runs until stopped, or until `until` says so after a full round."""
         self.alarm.start()
         if self.alarm.trouble:
             self.tell([Notice("checker", self.alarm.trouble, Severity.WARNING)])
@@ -159,7 +162,8 @@ class Daemon:
     def quiet(self) -> bool:
         """Every run is over, as far as can be told, and no stop is pending."""
         running = any(not run.over and run.life in (Life.ALIVE, Life.STOPPED) for run in self.runs.values())
-        return not running and not any(run.chasing or run.behind or run.urgent for run in self.runs.values())
+        busy = any(run.chasing or run.behind or run.urgent or run.settling for run in self.runs.values())
+        return not running and not busy
 
     def _settled(self, run: Run) -> bool:
         """Nothing about a finished run depends on the time any more."""

@@ -17,7 +17,7 @@ from contract import Experiment
 class Row(NamedTuple):
     """One readable line of metrics. `index` counts such lines from 0, `line` counts all lines from 1."""
 
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a row
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     line: int
     values: Mapping[str, float | None]
     """Numbers under the names the trainer gave them; None where a number was written as null."""
@@ -70,8 +70,7 @@ class Tick:
     gone_since: float | None = None
     """When the watcher first saw the process gone."""
     busy: float | None = None
-    """Share of one core that the process used since the last progress; None while that is too short to tell."""
-    last_checkpoint_at: float | None = None
+    """CPU use of the process and its children since the last step, as a share of one core."""
     error: str | None = None
     final: bool = False
     """No more rows will ever come."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 
 from checker.events import Plan, Row, Tick
 from checker.gaps import Gaps
@@ -94,10 +95,14 @@ class History:
         self.last_checkpoint: float | None = None
         self.started_at: float | None = None
         self.gaps: dict[str, Gaps] = {}
+        self.pace = Series()
+        """Seconds per step."""
         self.metric_names: dict[str, None] = {}
         self.tick: Tick | None = None
         self._alias: dict[str, str | None] = {}
-        self._last_train_at: float | None = None
+        self._summaries = False
+        self._sparse: set[str] = set()
+        self._last_step: tuple[int, float] | None = None
 
     # ---------------------------------------------------------------------------------------------------- folding
 
@@ -107,14 +112,15 @@ class History:
         if row.event != "step" and self._event(row):
             look = True
         values = row.values
-        if not self._alias.keys() >= values.keys():
-            self._learn(values)
-        if any(mark in values for mark in SUMMARY_MARKS):
-            return look
+        alias = self._alias
         step = self.step if self.step is not None else row.index
         for name, value in values.items():
-            role = self._alias.get(name)
-            if value is None or not math.isfinite(value):
+            if name not in alias:
+                self._learn(values)
+            if self._summaries and any(mark in values for mark in SUMMARY_MARKS):
+                return look
+            role = alias[name]
+            if value is None or not isfinite(value):
                 look = self._non_finite(role or name, value, row) or look
             elif role is not None:
                 look = self._finite(role, value, row.index, step) or look
@@ -148,22 +154,21 @@ class History:
         return look
 
     def _clock(self, row: Row, *, resumed: bool) -> None:
+        """Learns how long this run pauses in each phase, and how long a step takes."""
         if row.elapsed is not None:
             self.elapsed = row.elapsed
         if row.at is None:
             return
         if self.started_at is None or resumed:
             self.started_at = row.at
-            self._last_train_at = None
-        elif self.at is not None and row.event in ("step", "epoch_end", "evaluation"):
-            kind = "train" if row.event == "step" else row.event
-            previous = self._last_train_at if kind == "train" and self._last_train_at is not None else self.at
-            if kind == "train" and self.phase == "train":
-                self.gap("train").add(row.at - max(previous, self.at))
-            else:
-                self.gap(self.phase).add(row.at - self.at)
-        if row.event == "step":
-            self._last_train_at = row.at
+            self._last_step = None
+        elif self.at is not None:
+            self.gap(self.phase).add(row.at - self.at)
+        if row.event == "step" and row.step is not None:
+            if self._last_step is not None and row.step > self._last_step[0] and row.at > self._last_step[1]:
+                seconds = (row.at - self._last_step[1]) / (row.step - self._last_step[0])
+                self.pace.add(seconds, row.index, row.step)
+            self._last_step = (row.step, row.at)
         self.at = row.at
 
     def gap(self, phase: str) -> Gaps:
@@ -184,6 +189,8 @@ class History:
             self.phase = row.phase
         elif row.event == "checkpoint_saved":
             self.checkpoints += 1
+            if self.last_checkpoint is not None and row.at is not None:
+                self.gap("between_checkpoints").add(row.at - self.last_checkpoint)
             self.last_checkpoint = row.at
         elif row.event == "training_start":
             self.ended = False
@@ -196,6 +203,7 @@ class History:
         """Decides which of the names in a row play a role; once taken, a role is not given away."""
         names = [name for name in values if name not in self._alias]
         taken = {role for role in self._alias.values() if role}
+        self._summaries = self._summaries or any(mark in names for mark in SUMMARY_MARKS)
         for name in sorted(names, key=lambda name: ALIASES.get(name.lower(), ("", 99))[1]):
             role = ALIASES.get(name.lower(), (None, 0))[0]
             self._alias[name] = None if role in taken else role
@@ -232,8 +240,9 @@ class History:
         seen = series.count if series is not None else 0
         bad = self.bad.get(name)
         if value is None:
-            sparse = bad is not None and bad.nulls and bad.streak.ended
-            if name not in (TRAIN_LOSS, GRAD_NORM) or seen < MIN_BEFORE_NULL or sparse:
+            if seen < MIN_BEFORE_NULL or (bad is not None and bad.nulls and bad.streak.ended):
+                self._sparse.add(name)
+            if name not in (TRAIN_LOSS, GRAD_NORM) or name in self._sparse:
                 return False
         if bad is None:
             if len(self.bad) >= MAX_NAMES:

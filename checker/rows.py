@@ -14,13 +14,15 @@ from contract import number_in
 MAX_LINE: Final = 1 << 20
 """Bytes. A longer line is not a metrics row (a row of 1,000 metrics has 30 KB) and would cost memory to parse."""
 
-_STRUCTURAL: Final = frozenset({
-    "v", "timestamp", "time", "ts", "_timestamp", "created_at", "event", "experiment_id", "experiment_name", "run_id",
-    "step", "global_step", "_step", "iteration", "iter", "epoch", "total_epochs", "total_steps", "max_steps", "phase",
-    "metrics", "checkpoint_path", "wall_time_seconds", "elapsed", "_runtime", "config", "text", "tags",
-})  # fmt: skip
-_STEP_KEYS: Final = ("step", "global_step", "_step", "iteration", "iter")
-_TIME_KEYS: Final = ("timestamp", "ts", "_timestamp", "time", "created_at")
+_PLACE: Final = {
+    **dict.fromkeys(("step", "global_step", "_step", "iteration", "iter"), "step"),
+    **dict.fromkeys(("timestamp", "ts", "_timestamp", "time", "created_at"), "at"),
+    **dict.fromkeys(("wall_time_seconds", "elapsed", "_runtime"), "elapsed"),
+    **dict.fromkeys(("total_steps", "max_steps"), "total_steps"),
+    **{name: name for name in ("epoch", "event", "run_id", "phase", "text", "total_epochs", "metrics", "config")},
+    **dict.fromkeys(("v", "experiment_id", "experiment_name", "checkpoint_path", "tags"), "other"),
+}
+"""What the fields that are no metric tell, under every name that is in use."""
 
 
 def decode(data: bytes, index: int, line: int) -> Row | Unreadable:
@@ -42,27 +44,39 @@ def decode(data: bytes, index: int, line: int) -> Row | Unreadable:
 
 def row(document: Mapping[str, Any], index: int, line: int) -> Row:
     """The row that a parsed `document` describes."""
-    get = document.get
-    metrics = get("metrics")
     values: dict[str, float | None] = {}
-    _collect(document, values, skip=_STRUCTURAL)
-    if isinstance(metrics, Mapping):
-        _collect(metrics, values, skip=frozenset())
-    config = get("config")
-    totals = config if isinstance(config, Mapping) else document
+    place: dict[str, Any] = {}
+    for key, value in document.items():
+        where = _PLACE.get(key)
+        if where is None:
+            kind = type(value)
+            if kind is float or kind is int:
+                values[key] = value
+            else:
+                _odd(key, value, values)
+        elif where not in place:
+            place[where] = value
+    get = place.get
+    if "metrics" in place and isinstance(place["metrics"], Mapping):
+        for key, value in place["metrics"].items():
+            _odd(key, value, values)
+    if "config" in place and isinstance(place["config"], Mapping):
+        place = {**_totals(place["config"]), **place}
+        get = place.get
+    step, epoch, event = get("step"), get("epoch"), get("event")
     return Row(
         index,
         line,
         values,
-        str(get("event") or "step"),
-        _whole(next((document[key] for key in _STEP_KEYS if key in document), None)),
-        number_in(get("epoch")),
-        seconds(next((document[key] for key in _TIME_KEYS if key in document), None)),
-        number_in(get("wall_time_seconds", get("_runtime"))),
+        "step" if event is None else str(event),
+        step if type(step) is int else _whole(step),
+        epoch if type(epoch) is int or type(epoch) is float else number_in(epoch),
+        seconds(place["at"]) if "at" in place else None,
+        number_in(place["elapsed"]) if "elapsed" in place else None,
         _text(get("run_id")),
         _text(get("phase")),
-        _whole(get("total_steps", totals.get("total_steps", totals.get("max_steps")))),
-        _whole(get("total_epochs", totals.get("total_epochs", totals.get("epochs")))),
+        _whole(get("total_steps")),
+        _whole(get("total_epochs")),
         _text(get("text")),
     )
 
@@ -71,24 +85,28 @@ def too_long(size: int, line: int) -> Unreadable:
     return Unreadable(line, f"{size:,} bytes long; a row may have {MAX_LINE:,}")
 
 
-def _collect(source: Mapping[str, Any], into: dict[str, float | None], *, skip: frozenset[str]) -> None:
-    for key, value in source.items():
-        if key in skip:
-            continue
-        kind = type(value)
-        if kind is float or kind is int:
-            into[key] = value
-        elif value is None:
-            into[key] = None
-        elif kind is str:
-            number = number_in(value)
-            if number is not None:
-                into[key] = number
-        elif kind is dict:
-            _collect({f"{key}/{inner}": item for inner, item in value.items()}, into, skip=frozenset())
+def _odd(key: str, value: Any, into: dict[str, float | None]) -> None:
+    """Takes in a metric that is not simply a number: spelled out, null, or a group of metrics."""
+    if isinstance(value, Mapping):
+        for inner, item in value.items():
+            _odd(f"{key}/{inner}", item, into)
+    elif value is None:
+        into[key] = None
+    else:
+        number = number_in(value)
+        if number is not None:
+            into[key] = number
+
+
+def _totals(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The planned length, where a start row's config names it."""
+    names = {"total_steps": ("total_steps", "max_steps"), "total_epochs": ("total_epochs", "epochs", "num_epochs")}
+    return {key: config[name] for key, options in names.items() for name in options if name in config}
 
 
 def _whole(value: object) -> int | None:
+    if value is None:
+        return None
     number = number_in(value)
     return None if number is None or not -1e18 < number < 1e18 else int(number)
 
@@ -106,9 +124,9 @@ def seconds(value: object) -> float | None:
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value)
-        except ValueError:
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
             return None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     return None
 
 

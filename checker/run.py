@@ -29,6 +29,9 @@ BATCH = 20_000
 GONE_SECONDS = 120.0
 """How long a run whose process vanished is still looked at: the rules have said all they can long before."""
 
+SETTLE_SECONDS = 2.0
+"""After a process vanished, before it counts as the end: two heartbeats, in which a last status may still appear."""
+
 SHOWN = 10
 """Unreadable lines that a report can show."""
 
@@ -85,6 +88,11 @@ class Run:
     def over(self) -> bool:
         """Nothing will come from this run any more, as far as can be told."""
         return (self.state is not None and self.state.final) or self.life is Life.GONE
+
+    @property
+    def settling(self) -> bool:
+        """The process has just vanished and the end has not been judged yet."""
+        return self.life is Life.GONE and not any(index == self.case.history.index for index, *_ in self._endings)
 
     @property
     def chasing(self) -> bool:
@@ -191,14 +199,14 @@ class Run:
     def _tell_time(self, moment: Moment) -> None:
         """Feeds one look at the clock, if it can mean anything."""
         state, gone = self.state, self.life is Life.GONE
-        if state is contract.State.PENDING or (state is None and not self._grew):
+        if state is None and not self._grew:
             return
-        final = gone or (state is not None and state.final)
+        final = self._gone_for(moment) >= SETTLE_SECONDS or (state is not None and state.final)
         ending = (self.case.history.index, self.status.run_id, str(state) if state is not None else None)
         first = final and ending not in self._endings
         if final and not gone and not first:
             return  # told already, and the clock does not matter any more
-        if gone and moment.wall - (self.gone_since or moment.wall) > GONE_SECONDS:
+        if self._gone_for(moment) > GONE_SECONDS:
             return
         look = tick(self.document, moment.wall)
         look = replace(look, life=self.life, gone_since=self.gone_since, final=final, busy=self._busy(look, moment))
@@ -211,6 +219,9 @@ class Run:
         if first or self._new(effects):
             self._journal("tick", journal.tick_out(look, self.case.history.index))
         self._take(effects, look)
+
+    def _gone_for(self, moment: Moment) -> float:
+        return moment.wall - self.gone_since if self.gone_since is not None else 0.0
 
     def _busy(self, look: Tick, moment: Moment) -> float | None:
         """How much processor time the process has used since anything moved, as a share of one core."""

@@ -31,14 +31,33 @@ class Series:
     """The finite values of one metric, oldest first."""
 
     __slots__ = (
-        "_chunks", "_open", "_smooth", "_total", "alarm", "count", "first_row", "hot", "last", "last_row", "last_step", "levels", "merged",
-        "recent", "rows", "steps", "width",
+        "_chunks",
+        "_open",
+        "_smooth",
+        "_swing",
+        "_total",
+        "alarm",
+        "count",
+        "first_row",
+        "hot",
+        "last",
+        "last_row",
+        "last_step",
+        "levels",
+        "merged",
+        "recent",
+        "rows",
+        "steps",
+        "swings",
+        "width",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.count = 0
         self.width = 1
         self.levels = array("d")
+        self.swings = array("d")
+        """The mean step from one raw value to the next, up or down, in each block."""
         self.rows = array("q")
         self.steps = array("q")
         self.recent: deque[float] = deque(maxlen=RECENT)
@@ -51,12 +70,15 @@ class Series:
         self.hot = 0
         self._open: list[float] = []
         self._total = 0.0
+        self._swing = 0.0
         self._chunks = 0
-        self._smooth: list[float] | None = None
+        self._smooth: dict[int, list[float]] = {}
 
     def add(self, value: float, row: int, step: int) -> bool:
         """Takes the next value; True when the curve is worth another look (a block was closed, or values run hot)."""
-        if not self.count:
+        if self.count:
+            self._swing += abs(value - self.last)
+        else:
             self.first_row = row
         self.count += 1
         self.last, self.last_row, self.last_step = value, row, step
@@ -79,14 +101,15 @@ class Series:
         self.levels.append(self._total / self._chunks)
         self.rows.append(self.last_row)
         self.steps.append(self.last_step)
-        self._total, self._chunks = 0.0, 0
-        self._smooth = None
+        self.swings.append(self._swing / self.width)
+        self._total, self._chunks, self._swing = 0.0, 0, 0.0
+        self._smooth.clear()
         if len(self.levels) >= BLOCKS:
             self._merge()
 
     def _merge(self) -> None:
-        old = self.levels
-        self.levels = array("d", ((old[i] + old[i + 1]) / 2 for i in range(0, BLOCKS, 2)))
+        self.levels = _halved(self.levels)
+        self.swings = _halved(self.swings)
         self.rows = self.rows[1::2]
         self.steps = self.steps[1::2]
         self.width *= 2
@@ -95,10 +118,10 @@ class Series:
     def rewind(self, step: int) -> None:
         """Forgets what was logged at or after `step`: a resumed run goes another way from there."""
         keep = bisect_left(self.steps, step)
-        del self.levels[keep:], self.rows[keep:], self.steps[keep:]
+        del self.levels[keep:], self.swings[keep:], self.rows[keep:], self.steps[keep:]
         self._open.clear()
-        self._total, self._chunks = 0.0, 0
-        self._smooth = None
+        self._total, self._chunks, self._swing = 0.0, 0, 0.0
+        self._smooth.clear()
         self.count = keep * self.width
         self.recent.clear()
         self.recent.extend(self.levels[-RECENT:])
@@ -108,12 +131,11 @@ class Series:
 
     # ------------------------------------------------------------------------------------------------ questions
 
-    @property
-    def smooth(self) -> Sequence[float]:
+    def smooth(self, width: int = SMOOTH) -> Sequence[float]:
         """The running median of the blocks, as long as `levels`; at the ends over what there is."""
-        if self._smooth is None:
-            self._smooth = running_median(self.levels, SMOOTH)
-        return self._smooth
+        if width not in self._smooth:
+            self._smooth[width] = running_median(self.levels, width)
+        return self._smooth[width]
 
     def level(self, values: int = SMOOTH) -> float:
         """The median of the last `values` raw values."""
@@ -126,33 +148,40 @@ class Series:
 
     def best(self, since: int = 0) -> tuple[float, int]:
         """The lowest smoothed level at or after block `since`, and its block."""
-        smooth = self.smooth
+        smooth = self.smooth()
         if len(smooth) <= since:
             return self.level(), max(0, len(smooth) - 1)
         index = min(range(since, len(smooth)), key=smooth.__getitem__)
         return smooth[index], index
 
     def noise(self) -> float:
-        """The spread of neighbouring raw values around the trend, robustly.
-
-        The median absolute difference of neighbours, divided by 0.6745 (normal consistency) and the square root of 2
-        (a difference has two noises). A trend or a single spike hardly moves it.
-        """
-        values = list(self.recent)
-        if len(values) < 3:
-            return 0.0
-        return median(abs(b - a) for a, b in zip(values, values[1:], strict=False)) / 0.954
+        """The noise of the last raw values around their trend."""
+        return _noise(list(self.recent))
 
     def spread(self, since: int = 0, until: int | None = None) -> float:
-        """As `noise`, over blocks `since` to `until`."""
-        levels = self.levels[since:until]
-        if len(levels) < 3:
-            return 0.0
-        return median(abs(b - a) for a, b in zip(levels, levels[1:], strict=False)) / 0.954
+        """The noise of blocks `since` to `until` around their trend."""
+        return _noise(self.levels[since:until])
 
     def block_at(self, row: int) -> int:
         """The block that holds `row`."""
         return min(bisect_left(self.rows, row), max(0, len(self.rows) - 1))
+
+
+def _halved(values: array[float]) -> array[float]:
+    return array("d", ((values[i] + values[i + 1]) / 2 for i in range(0, len(values), 2)))
+
+
+def _noise(values: Sequence[float]) -> float:
+    """The standard deviation of the noise in `values`, robustly and whatever the trend.
+
+    The median absolute second difference, divided by 0.6745 (normal consistency) and by the square root of 6 (a second
+    difference of independent values has six times their variance). A straight trend has none, a single spike moves
+    three of them.
+    """
+    if len(values) < 4:
+        return 0.0
+    bends = (abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False))
+    return median(bends) / 1.652
 
 
 def median(values: Iterable[float]) -> float:
@@ -164,5 +193,8 @@ def median(values: Iterable[float]) -> float:
 
 def running_median(values: Sequence[float], width: int) -> list[float]:
     """The centred running median of odd `width`; at the ends over the values there are."""
-    half = width // 2
-    return [median(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
+    half, last = width // 2, len(values) - width // 2
+    middle = [sorted(values[i - half : i + half + 1])[half] for i in range(half, last)]
+    head = [median(values[: i + half + 1]) for i in range(min(half, len(values)))]
+    tail = [median(values[i - half :]) for i in range(max(half, last), len(values))]
+    return head + middle + tail

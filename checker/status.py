@@ -91,15 +91,6 @@ def tick(document: Mapping[str, Any], now: float) -> Tick:
         heartbeat_at=rows.seconds(document.get("heartbeat_at")),
         progress_at=rows.seconds(document.get("progress_at")),
         started_at=rows.seconds(document.get("started_at")),
-        last_checkpoint_at=_last_checkpoint(document),
         error=text(document, "error"),
         life=Life.UNKNOWN,
     )
-
-
-def _last_checkpoint(document: Mapping[str, Any]) -> float | None:
-    found = document.get("checkpoints")
-    if not isinstance(found, list):
-        return None
-    times = [rows.seconds(item.get("timestamp")) for item in found if isinstance(item, Mapping)]
-    return max((time for time in times if time is not None), default=None)

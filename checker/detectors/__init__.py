@@ -19,6 +19,7 @@ from checker.detectors import (
     dead_lr,
     divergence,
     drift,
+    explosion,
     gradient_explosion,
     hidden_nan,
     loss_spike,
@@ -65,7 +66,8 @@ class Rule:
 RULES = (
     Rule(nonfinite, (TRAIN_LOSS,), on_final=True),
     Rule(hidden_nan, (GRAD_NORM,), on_final=True),
-    Rule(divergence, (TRAIN_LOSS,), on_final=True),
+    Rule(explosion, (TRAIN_LOSS,)),
+    Rule(divergence, (TRAIN_LOSS,)),
     Rule(gradient_explosion, (GRAD_NORM,)),
     Rule(stall, on_tick=True),
     Rule(crash, on_tick=True),

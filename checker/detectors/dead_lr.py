@@ -1,29 +1,129 @@
-"""dead_lr.
+"""The learning rate is dead: zero, decayed too early, frozen, or never warmed up.
 
-What it sees: being written.
+What it sees: a logged learning rate of exactly 0, or next to nothing compared with its highest value while most of
+the plan is still ahead, or one that does not follow the schedule that `experiment.json` declares.
 
-Why it matters: being written.
+Why it matters: steps with no learning rate cost as much as others and change nothing. The loss looks converged, so
+nobody notices; a scheduler stepped per batch instead of per epoch is the usual cause.
 
-How it decides: being written.
+How it decides: zero for 10 rows and 2 % of the run with a loss that stopped improving, unless the declared plan is
+nine tenths done. Below a thousandth of its top before half of the declared plan. Constant over a fifth of the plan
+although the declared schedule decays by then. Below a tenth of the declared peak after twice the declared warm-up. A
+rate printed with two decimals reads 0.00 while the model learns: a loss that still falls overrules a zero.
 
-What to do: being written.
+What to do: make the schedule as long as the training (`decay_steps` = `steps`), step it once per optimizer step, and
+keep a floor of a tenth of the peak.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from checker.finding import Sighting
+from checker.finding import Grade, Sighting
 from checker.history import History
+from checker.names import LR
+from checker.series import median
 
 
 @dataclass(frozen=True)
 class Limits:
-    pass
+    zero_rows: int = 10
+    late: float = 0.9
+    """Share of the plan after which a rate of 0 is simply the end of the schedule."""
+    too_low: float = 1e-3
+    """Of the highest rate so far: cosine schedules end at 0.1 to 0.01 of it."""
+    early: float = 0.5
+    """Share of the plan before which such a low rate is too early."""
+    frozen_share: float = 0.2
+    """Share of the plan over which a declared decay must have moved the rate."""
+    unwarmed: float = 0.1
+    still_falls: float = 0.02
+    """Relative fall of the loss that shows that something is being learned."""
 
 
 LIMITS = Limits()
 
 
 def detect(history: History, limits: Limits) -> Sighting | None:
-    return None
+    """A dead learning rate, by the first of four signs."""
+    if not history.lr.count:
+        return None
+    return _zero(history, limits) or _early(history, limits) or _frozen(history, limits) or _unwarmed(history, limits)
+
+
+def _zero(history: History, limits: Limits) -> Sighting | None:
+    zeros = history.zero[LR]
+    progress = history.progress
+    if zeros.count < limits.zero_rows or (progress is not None and progress >= limits.late):
+        return None
+    if _learns_since(history, zeros.first_row, limits):
+        return None
+    left = "" if progress is None else f", with {100 * (1 - progress):.0f} % of the plan still ahead"
+    grade = Grade.SUSPECT if progress is None else Grade.SURE
+    told = f"learning_rate has been 0 for {zeros.count} rows{left}"
+    return _sighting(history, grade, zeros.first_row, zeros.first_step, told)
+
+
+def _early(history: History, limits: Limits) -> Sighting | None:
+    lr, progress = history.lr, history.progress
+    if progress is None or progress > limits.early or lr.level(3) >= limits.too_low * history.lr_top:
+        return None
+    peak = max(range(len(lr.levels)), key=lr.levels.__getitem__)
+    onset = next((i for i in range(peak, len(lr.levels)) if lr.levels[i] < limits.too_low * history.lr_top), None)
+    if onset is None or _learns_since(history, lr.rows[onset], limits):
+        return None
+    share = lr.last / history.lr_top
+    told = f"learning_rate fell to {lr.last:.3g} ({share:.2g} of its top) at {100 * progress:.0f} % of the plan"
+    return _sighting(history, Grade.SURE, lr.rows[onset], lr.steps[onset], told)
+
+
+def _frozen(history: History, limits: Limits) -> Sighting | None:
+    declared, total = history.plan.experiment.schedule, history.total_steps
+    if not total or declared.get("kind") not in ("cosine", "linear") or not len(history.lr.levels):
+        return None
+    lr, warm = history.lr, int(declared.get("warmup_steps") or 0)
+    since = lr.block_at(lr.rows[0]) if not warm else next((i for i, s in enumerate(lr.steps) if s >= warm), None)
+    if since is None or lr.steps[-1] - lr.steps[since] < limits.frozen_share * total:
+        return None
+    window = lr.levels[since:]
+    if max(window) - min(window) > 1e-3 * max(window) or lr.last == 0.0:
+        return None
+    told = f"learning_rate has been {lr.last:.3g} since step {lr.steps[since]}; declared is a {declared['kind']} decay"
+    return _sighting(history, Grade.SUSPECT, lr.rows[since], lr.steps[since], told)
+
+
+def _unwarmed(history: History, limits: Limits) -> Sighting | None:
+    declared = history.plan.experiment.schedule
+    peak, warm = float(declared.get("peak_lr") or 0.0), int(declared.get("warmup_steps") or 0)
+    step = history.step or 0
+    decay = int(declared.get("decay_steps") or history.total_steps or 0)
+    if not peak or not warm or not 2 * warm < step < decay / 2 or history.lr_top >= limits.unwarmed * peak:
+        return None
+    told = f"learning_rate never exceeded {history.lr_top:.3g}; declared is a peak of {peak:.3g} after {warm} steps"
+    return _sighting(history, Grade.SUSPECT, history.lr.first_row, history.lr.steps[0], told)
+
+
+def _learns_since(history: History, row: int, limits: Limits) -> bool:
+    train = history.train
+    if len(train.levels) < 3:
+        return False
+    block = train.block_at(row)
+    then = median(train.levels[max(0, block - 2) : block + 3])
+    noise = train.spread() / 2
+    return then - train.level() > max(limits.still_falls * abs(then), noise)
+
+
+def _sighting(history: History, grade: Grade, row: int, step: int | None, told: str) -> Sighting:
+    progress = history.progress
+    evidence = {"learning_rate": history.lr.last, "top": history.lr_top, "train_loss": history.train.last}
+    if progress is not None:
+        evidence["plan_done"] = progress
+    declared = {f"declared_{key}": value for key, value in history.plan.experiment.schedule.items()}
+    return Sighting(
+        grade=grade,
+        first_row=row,
+        first_step=step,
+        summary=told,
+        evidence=evidence | declared,
+        against=() if progress is not None else ("no planned length is declared: this may be the end of the schedule",),
+    )

@@ -1,29 +1,90 @@
-"""divergence.
+"""The train loss went up and stays up.
 
-What it sees: being written.
+What it sees: the level of the train loss (a running median) far above the best level it had, with a good part of what
+had been gained lost again.
 
-Why it matters: being written.
+Why it matters: the optimizer has left the region in which it was learning. Most such runs never return to their best,
+and every further step is paid for nothing.
 
-How it decides: being written.
+How it decides: four comparisons, none on the raw scale of the loss. More than half of the drop from start to best is
+lost and the loss lies half its best above it; a run that never gained half of its start must stand half above it. The
+excess is many times the noise of the curve, at a narrow window or, for noisy curves, with a smaller multiple at a
+wide one. It is larger than any excursion that this run recovered from. And the curve is not falling back. All of it
+must hold for 2 % of the rows.
 
-What to do: being written.
+What to do: go back to the last checkpoint before the onset with a learning rate about three times lower, a longer
+warm-up and gradient clipping.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from checker.finding import Sighting
+from checker.finding import Grade, Sighting
 from checker.history import History
+from checker.trend import Rise, rise
 
 
 @dataclass(frozen=True)
 class Limits:
-    pass
+    lost_share: float = 0.5
+    """Part of the drop from start to best that is lost; the definition of divergence in the public corpus."""
+    over_best: float = 0.5
+    """Excess relative to the best level, for positive losses; the same definition."""
+    real_gain: float = 0.5
+    """Part of the start that must have been gained before losing it means something: objectives that never fall far
+    (adversarial, reinforcement) wander up and down by a third of their start and are healthy."""
+    times_start: float = 1.5
+    """What a run that gained less must rise to, in units of its start."""
+    scales: tuple[tuple[int, float], ...] = ((5, 6.0), (11, 3.5))
+    """Width of the running median and excess in units of noise. A median of 5 (of 11) independent values has 0.54
+    (0.37) of their noise, so both are more than 9 standard errors: room for noise that is not independent."""
+    excursions: float = 1.5
+    """Excess in units of the largest excursion that this run recovered from."""
 
 
 LIMITS = Limits()
 
 
 def detect(history: History, limits: Limits) -> Sighting | None:
+    """A lasting rise of the train loss, at one of two scales."""
+    series, era = history.train, history.era(history.train)
+    found = {
+        width: rise(series, era, width=width, min_values=max(10, 2 * width - 2), over_best=limits.over_best)
+        for width, _ in limits.scales
+    }
+    if any(seen is not None and seen.recovering for seen in found.values()):
+        return None
+    for width, noises in limits.scales:
+        seen = found[width]
+        if seen is not None and seen.excess > noises * seen.noise and _lost(seen, limits):
+            return sighting(seen)
     return None
+
+
+def _lost(found: Rise, limits: Limits) -> bool:
+    if (
+        found.best > 0
+        and found.gained < limits.real_gain * found.start
+        and found.level < limits.times_start * found.start
+    ):
+        return False
+    if found.lost_share < limits.lost_share:
+        return False
+    if found.best > 0 and found.excess < limits.over_best * found.best:
+        return False
+    return found.excess >= limits.excursions * found.excursion
+
+
+def sighting(found: Rise) -> Sighting:
+    return Sighting(
+        grade=Grade.SURE,
+        first_row=found.onset_row,
+        first_step=found.onset_step,
+        summary=(
+            f"train_loss rose from its best {found.best:.4g} (step {found.best_step}) "
+            f"to {found.level:.4g} and stays there"
+        ),
+        evidence=found.evidence(),
+        against=found.against(),
+    )

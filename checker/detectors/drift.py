@@ -1,29 +1,66 @@
-"""drift.
+"""The train loss creeps up.
 
-What it sees: being written.
+What it sees: the same as divergence, on a smaller scale: a wide running median of the train loss that has lost a
+fifth of what was gained and keeps rising or stays up for a tenth of the run.
 
-Why it matters: being written.
+Why it matters: slow drift is how a learning rate that is slightly too high, a bad stretch of data or growing weights
+announce themselves, hours before the loss leaves the chart.
 
-How it decides: being written.
+How it decides: a running median over 11 blocks, a tenth over the best, a fifth of the gain, three and a half times
+the noise, more than any earlier excursion that went back, and not falling. It is reported and never killed: many such
+runs come back with the decay of the learning rate.
 
-What to do: being written.
+What to do: watch the next evaluation. If it goes on, resume from the best checkpoint with half the learning rate, and
+look at what changed in the data at the onset.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from checker.finding import Sighting
+from checker.finding import Grade, Sighting
 from checker.history import History
+from checker.trend import rise
 
 
 @dataclass(frozen=True)
 class Limits:
-    pass
+    width: int = 11
+    min_values: int = 30
+    real_gain: float = 0.5
+    """As in divergence: below it, wandering is what some objectives do."""
+    lost_share: float = 0.2
+    over_best: float = 0.1
+    noises: float = 3.5
+    """As in divergence at the same width: more than 9 standard errors of a median of 11."""
+    excursions: float = 1.5
+    lasting: float = 0.1
+    """Share of the curve that the rise must have lasted."""
 
 
 LIMITS = Limits()
 
 
 def detect(history: History, limits: Limits) -> Sighting | None:
-    return None
+    """A slow rise of the train loss."""
+    series = history.train
+    era = history.era(series)
+    found = rise(series, era, width=limits.width, min_values=limits.min_values, over_best=limits.over_best)
+    if found is None or found.excess <= limits.noises * found.noise or found.falling > found.noise:
+        return None
+    if found.best > 0 and found.gained < limits.real_gain * found.start:
+        return None
+    if found.lost_share < limits.lost_share or found.excess < limits.over_best * abs(found.best):
+        return None
+    if found.excess < limits.excursions * found.excursion:
+        return None
+    if found.blocks_since_onset < limits.lasting * (len(series.levels) - era):
+        return None
+    return Sighting(
+        grade=Grade.SUSPECT,
+        first_row=found.onset_row,
+        first_step=found.onset_step,
+        summary=f"train_loss drifts up: {found.level:.4g} after a best of {found.best:.4g} (step {found.best_step})",
+        evidence=found.evidence(),
+        against=found.against(),
+    )

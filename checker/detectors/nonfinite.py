@@ -5,11 +5,12 @@ What it sees: a train or validation loss that is NaN or infinite, or a null wher
 Why it matters: one optimizer step on a NaN gradient makes every weight NaN. Nothing that is computed afterwards means
 anything, and the run cannot come back by itself.
 
-How it decides: the first NaN of a train loss that was finite before is certain, since of 158 healthy or recovered public
-runs not one had a NaN that went away. Two things call for three in a row instead: a gradient norm that is finite in the
-same row (the step was probably skipped) and a loss scaler at work, or an earlier non-finite value that did recover.
-Infinity also needs three in a row, and longer when nothing finite came before it: half-precision runs are known to print
-infinity for their first epochs and then train normally. A validation loss must be non-finite three times running.
+How it decides: the first NaN of a train loss that was finite before is certain, since of 158 healthy or recovered
+public runs not one had a NaN that went away. Two things call for three in a row instead: a gradient norm that is
+finite in the same row (the step was probably skipped) and a loss scaler at work, or an earlier non-finite value that
+did recover. Infinity also needs three in a row, and longer when nothing finite came before it: half-precision runs
+are known to print infinity for their first epochs and then train normally. A validation loss must be non-finite three
+times running.
 
 What to do: start again from the last good checkpoint with a lower learning rate, clip gradients, and look for log(0),
 division by zero or half-precision overflow in the loss.
@@ -86,6 +87,11 @@ def _sighting(grade: Grade, name: str, bad: Bad, doubts: tuple[str, ...]) -> Sig
         first_row=bad.streak.first_row,
         first_step=bad.streak.first_step,
         summary=f"{name} is {value}, {times}",
-        evidence={"metric": name, "value": value, "rows_in_a_row": bad.streak.count, "finite_before": bad.finite_before},
+        evidence={
+            "metric": name,
+            "value": value,
+            "rows_in_a_row": bad.streak.count,
+            "finite_before": bad.finite_before,
+        },
         against=doubts,
     )

@@ -1,29 +1,91 @@
-"""overfit.
+"""The validation loss climbs while the train loss falls.
 
-What it sees: being written.
+What it sees: the level of the validation loss (median of the last three evaluations) clearly above its best, with a
+train loss that went on falling since then.
 
-Why it matters: being written.
+Why it matters: from the best evaluation on, the model learns the training set by heart. The checkpoint of that moment
+is the better model, and the compute since then bought nothing.
 
-How it decides: being written.
+How it decides: the level must be 5 % (suspected) or 10 % (certain) above the best, which is the definition used for
+the public corpus, beyond three times the noise of the validation curve, with no new best for at least three
+evaluations and a tenth of all. The train loss must be lower now than at the best evaluation; if both rise it is
+divergence, not this. When another metric was declared as the one that counts and it is still improving, the finding
+is a note.
 
-What to do: being written.
+What to do: keep the best checkpoint and stop there next time, or regularise: more data, dropout, weight decay, a
+smaller model, augmentation.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from checker.finding import Sighting
+from checker.finding import Grade, Sighting
 from checker.history import History
+from checker.series import Series, median
 
 
 @dataclass(frozen=True)
 class Limits:
-    pass
+    min_evaluations: int = 5
+    suspect: float = 0.05
+    sure: float = 0.10
+    """Relative excess over the best level; 10 % is the corpus' definition, half of it its early sign."""
+    noises: float = 3.0
+    """Excess in units of the noise of the validation curve: the lowest of many medians of three lies low by chance, so
+    the corpus' factor of 2, meant for one look at the end, is not enough for a look at every evaluation."""
+    stale_evaluations: int = 3
+    stale_share: float = 0.1
+    train_fall: float = 0.01
+    """Relative fall of the train loss since the best evaluation."""
 
 
 LIMITS = Limits()
 
 
 def detect(history: History, limits: Limits) -> Sighting | None:
-    return None
+    """Overfitting, judged at the last evaluation."""
+    val, train = history.val, history.train
+    era = history.era(val)
+    if len(val.levels) - era < limits.min_evaluations or len(train.levels) < limits.min_evaluations:
+        return None
+    smooth = val.smooth(3)[era:]
+    best, level = min(smooth), val.level(3)
+    at = smooth.index(best)
+    stale = len(smooth) - 1 - at
+    noise = max(val.spread(era), val.spread(era + at))
+    excess = level - best
+    if stale < max(limits.stale_evaluations, limits.stale_share * len(smooth)) or excess <= limits.noises * noise:
+        return None
+    if excess < limits.suspect * abs(best):
+        return None
+    then, now = _train_at(train, val.rows[era + at]), train.level()
+    if then - now < limits.train_fall * abs(then):
+        return None
+    return Sighting(
+        grade=Grade.SURE if excess >= limits.sure * abs(best) else Grade.SUSPECT,
+        first_row=val.rows[era + at],
+        first_step=val.steps[era + at],
+        summary=(
+            f"val_loss is {level:.4g}, {100 * excess / max(abs(best), 1e-12):.0f} % above its best {best:.4g} "
+            f"(step {val.steps[era + at]}), while train_loss fell from {then:.4g} to {now:.4g}"
+        ),
+        evidence={
+            "best_val_loss": best,
+            "best_step": val.steps[era + at],
+            "val_loss": level,
+            "excess": excess,
+            "noise": noise,
+            "evaluations_since_best": stale * val.width,
+            "train_loss_at_best": then,
+            "train_loss": now,
+            "gap": level - now,
+        },
+        against=("the validation curve is noisy",) if excess < 4 * noise else (),
+    )
+
+
+def _train_at(train: Series, row: int) -> float:
+    """The level of the train loss around `row`."""
+    block = train.block_at(row)
+    return median(train.levels[max(0, block - 2) : block + 3])

@@ -1,29 +1,65 @@
-"""plateau.
+"""The train loss has not left its start.
 
-What it sees: being written.
+What it sees: a train loss whose level is still within 2 % of where it began, or that has not improved for most of the
+run although it had hardly begun.
 
-Why it matters: being written.
+Why it matters: a run that has learned nothing in its first tenth almost never starts to later: the labels are
+shuffled, the learning rate is far off, the parameters are not in the optimizer, or the network is dead.
 
-How it decides: being written.
+How it decides: a curve that flattens out at the end of a good run is healthy and is not reported. Only a run that
+gained less than 2 % of its start, and less than its own noise allows to tell from nothing, is suspected: after 15
+epochs, or 40 rows and (where the length is declared) a tenth of the plan beyond the warm-up.
 
-What to do: being written.
+What to do: try to overfit a single batch; if that fails, check that the optimizer holds the parameters and that
+inputs and labels belong together. Otherwise raise the learning rate threefold, or lower it tenfold if the loss only
+shakes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from checker.finding import Sighting
+from checker.finding import Grade, Sighting
 from checker.history import History
+from checker.series import median
 
 
 @dataclass(frozen=True)
 class Limits:
-    pass
+    min_epochs: int = 15
+    """Rows for a log of one row per epoch; the corpus calls 15 flat rows a plateau."""
+    min_rows: int = 40
+    """Rows for other logs, so that a warm-up does not count."""
+    min_progress: float = 0.1
+    """Of the declared length. SageMaker, AUTOTRAINER and the fast-fail seed all judge before a third of the plan."""
+    improvement: float = 0.02
+    """Of the start: the corpus' definition."""
 
 
 LIMITS = Limits()
 
 
 def detect(history: History, limits: Limits) -> Sighting | None:
-    return None
+    """A loss that never left its start."""
+    train = history.train
+    per_epoch = bool(history.epoch) and train.count > 1 and (history.epoch or 0) >= 0.5 * train.count
+    if train.count < (limits.min_epochs if per_epoch else limits.min_rows) or history.era(train):
+        return None
+    progress = history.progress
+    warm = history.plan.experiment.schedule.get("warmup_steps") or 0
+    if (progress is not None and progress < limits.min_progress) or (history.step or 0) < 2 * warm:
+        return None
+    start, best, now = train.start(), train.best()[0], median(train.levels[-max(5, len(train.levels) // 5) :])
+    gained = start - min(now, best)
+    if abs(start) < 1e-9 or gained >= limits.improvement * abs(start) or now - best > limits.improvement * abs(start):
+        return None
+    return Sighting(
+        grade=Grade.SUSPECT,
+        first_row=train.first_row,
+        first_step=train.steps[0],
+        summary=f"train_loss is {now:.4g} after {train.count} rows; it started at {start:.4g}",
+        evidence={"start": start, "best": best, "level": now, "gained_share": gained / abs(start), "rows": train.count},
+        against=("the noise of the curve is larger than the improvement asked for",)
+        if train.spread() > limits.improvement * abs(start)
+        else (),
+    )

@@ -1,29 +1,120 @@
-"""stall.
+"""Nothing moves any more, but the process lives.
 
-What it sees: being written.
+What it sees: no new step for much longer than this run has ever paused in its present phase, while the process is
+alive and its heartbeat says that the loop stands still.
 
-Why it matters: being written.
+Why it matters: a blocked data loader, a deadlock or a lost collective waits for ever at full price. Nothing in the
+metrics shows it, because nothing is written.
 
-How it decides: being written.
+How it decides: silence is measured against the run's own pauses: three times the 99th percentile, one and a half
+times the longest, thirty times the median, and never less than ten seconds; evaluation, checkpoint and compile phases
+are judged by their own pauses, and get ten minutes while they have none. It is certain when the heartbeat goes on,
+the process is alive, does next to no work on the CPU, and the silence has lasted four times that limit and a minute.
+A process that still computes may be inside a long step: it is certain only after half an hour. A suspended process
+and one on another machine are reported, never killed.
 
-What to do: being written.
+What to do: read `stacks.txt` (all threads at the moment of the hang): the top frame names the culprit. Give loaders a
+timeout and workers a limit; look for a rank that waits for another.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from checker.finding import Sighting
+from checker.events import Life, Tick
+from checker.finding import Grade, Sighting
 from checker.history import History
 
 
 @dataclass(frozen=True)
 class Limits:
-    pass
+    floor_seconds: float = 10.0
+    q99_times: float = 3.0
+    longest_times: float = 1.5
+    median_times: float = 30.0
+    """An unannounced evaluation of 20 steps' length is common in flat logs."""
+    few: int = 5
+    """Gaps below which nothing is known of a phase."""
+    unknown_seconds: float = 600.0
+    """Limit for a phase without known gaps: PyTorch's collective timeout and DLRover's hang limit are 10 minutes."""
+    sure_times: float = 4.0
+    sure_seconds: float = 60.0
+    idle: float = 0.1
+    """Share of one core under which a process does nothing (a hung loader: 0.00; the heartbeat thread: 0.001)."""
+    busy_seconds: float = 1800.0
+    """SageMaker's StalledTrainingRule takes 30 minutes."""
+    heartbeat_seconds: float = 10.0
+    """Ten missed beats: the heartbeat is not going on."""
 
 
 LIMITS = Limits()
 
+_WATCHED = ("pending", "running")
+
 
 def detect(history: History, limits: Limits) -> Sighting | None:
-    return None
+    """A stall at the last tick."""
+    tick = history.tick
+    if tick is None or tick.final or tick.state not in _WATCHED or tick.life is Life.GONE:
+        return None
+    alive_at = max(filter(None, (history.at, tick.progress_at, tick.started_at)), default=None)
+    if alive_at is None:
+        return None
+    silence = tick.now - alive_at
+    phase = tick.phase or history.phase
+    allowed = _allowed(history, phase, limits)
+    if silence <= allowed:
+        return None
+    sure = _sure(tick, silence, allowed, limits)
+    step = history.step if tick.step is None else tick.step
+    return Sighting(
+        grade=Grade.SURE if sure else Grade.SUSPECT,
+        first_row=max(history.index, 0),
+        first_step=step,
+        summary=f"no new step for {silence:.0f} s in phase {phase} (allowed: {allowed:.0f} s)",
+        evidence={
+            "silent_seconds": silence,
+            "allowed_seconds": allowed,
+            "longest_gap_before": history.gap(phase).longest,
+            "phase": phase,
+            "process": str(tick.life),
+            "heartbeat_age": None if tick.heartbeat_at is None else tick.now - tick.heartbeat_at,
+            "cpu_share": tick.busy,
+        },
+        against=_against(tick, limits),
+    )
+
+
+def _allowed(history: History, phase: str, limits: Limits) -> float:
+    gaps = history.gap(phase)
+    if gaps.count < limits.few:
+        return limits.unknown_seconds
+    return max(
+        limits.floor_seconds,
+        limits.q99_times * gaps.quantile(0.99),
+        limits.longest_times * gaps.longest,
+        limits.median_times * gaps.quantile(0.5),
+    )
+
+
+def _sure(tick: Tick, silence: float, allowed: float, limits: Limits) -> bool:
+    if tick.life is not Life.ALIVE or tick.heartbeat_at is None or tick.busy is None:
+        return False
+    if tick.now - tick.heartbeat_at > limits.heartbeat_seconds:
+        return False
+    if silence < max(limits.sure_times * allowed, limits.sure_seconds):
+        return False
+    return tick.busy < limits.idle or silence > max(limits.busy_seconds, limits.sure_times * allowed)
+
+
+def _against(tick: Tick, limits: Limits) -> tuple[str, ...]:
+    told = []
+    if tick.life is Life.STOPPED:
+        told.append("the process is suspended (SIGSTOP or a debugger): it can go on")
+    if tick.life is Life.UNKNOWN:
+        told.append("the process runs elsewhere or is not named: it cannot be seen from here")
+    if tick.busy is not None and tick.busy >= limits.idle:
+        told.append(f"the process still uses {tick.busy:.0%} of a core: it may be inside a long step")
+    if tick.heartbeat_at is not None and tick.now - tick.heartbeat_at > limits.heartbeat_seconds:
+        told.append("its heartbeat stopped as well: the machine may have been asleep or overloaded")
+    return tuple(told)

@@ -1,29 +1,68 @@
-"""suspicious_improvement.
+"""Too good to be true.
 
-What it sees: being written.
+What it sees: a train loss that falls to a twentieth of its level within a fiftieth of the run, after it had settled;
+or a validation loss far below the train loss, evaluation after evaluation.
 
-Why it matters: being written.
+Why it matters: a leak of labels into the inputs, validation data inside the training set, or a metric computed on the
+wrong split all look like a breakthrough, and everything built on the result is worthless.
 
-How it decides: being written.
+How it decides: the level falls by 95 % between two neighbouring stretches of the curve without a declared change of
+regime, or the validation loss stays under half the train loss for five evaluations. Dropout, augmentation and label
+smoothing make a train loss somewhat higher than the validation loss; twice is beyond what they do. It is a note,
+since sudden understanding (grokking) exists.
 
-What to do: being written.
+What to do: check the split for duplicates, evaluate on data that was never near the training code, and look at what
+the model does with shuffled labels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from checker.finding import Sighting
+from checker.finding import Grade, Sighting
 from checker.history import History
+from checker.series import median
 
 
 @dataclass(frozen=True)
 class Limits:
-    pass
+    min_values: int = 30
+    fall: float = 0.05
+    """Level after over level before."""
+    val_ratio: float = 0.5
+    evaluations: int = 5
 
 
 LIMITS = Limits()
 
 
 def detect(history: History, limits: Limits) -> Sighting | None:
+    """An improvement that calls for a second look; a note, never an alert."""
+    train, val = history.train, history.val
+    levels = train.levels
+    if len(levels) < limits.min_values:
+        return None
+    before, after = median(levels[-15:-5]), median(levels[-3:])
+    settled = train.spread(max(0, len(levels) - 25), len(levels) - 5) < 0.1 * abs(before)
+    regime = history.regime_row > train.rows[-15]
+    if 0 <= after < limits.fall * before and settled and not regime:
+        told = f"train_loss fell from {before:.4g} to {after:.4g} within {train.rows[-1] - train.rows[-5]} rows"
+        return _sighting(history, train.rows[-3], train.steps[-3], told, before, after)
+    last = list(val.recent)[-limits.evaluations :]
+    if len(last) == limits.evaluations and 0 < max(last) < limits.val_ratio * train.level():
+        told = (
+            f"val_loss (at most {max(last):.4g}) is under half of train_loss ({train.level():.4g}), {len(last)} times"
+        )
+        return _sighting(history, val.last_row, val.last_step, told, train.level(), max(last))
     return None
+
+
+def _sighting(history: History, row: int, step: int, told: str, before: float, after: float) -> Sighting:
+    return Sighting(
+        grade=Grade.NOTE,
+        first_row=row,
+        first_step=step,
+        summary=told,
+        evidence={"before": before, "after": after, "progress": history.progress or 0.0},
+        against=("sudden generalisation, heavy dropout or augmentation can look like this",),
+    )

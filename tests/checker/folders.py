@@ -23,8 +23,8 @@ def iso(at):
 class Folder:
     """One run folder and a trainer's hand on it."""
 
-    def __init__(self, path, run_id="r1"):
-        self.path, self.run_id, self.step = path, run_id, 0
+    def __init__(self, path, run_id="r1", start=START):
+        self.path, self.run_id, self.step, self.start = path, run_id, 0, start
         path.mkdir(parents=True, exist_ok=True)
 
     def rows(self, *losses, grad=1.0, **fields):
@@ -33,7 +33,7 @@ class Folder:
                 norm = loss if isinstance(loss, str) else grad
                 row = {
                     "step": self.step,
-                    "timestamp": iso(START + self.step),
+                    "timestamp": iso(self.start + self.step),
                     "metrics": {"loss": loss, "grad_norm": norm},
                 }
                 if self.run_id:
@@ -44,7 +44,7 @@ class Folder:
 
     def status(self, state="running", process=None, **fields):
         known = self.document()
-        own = {"state": state, "run_id": self.run_id, "step": self.step, "started_at": iso(START - 1), **fields}
+        own = {"state": state, "run_id": self.run_id, "step": self.step, "started_at": iso(self.start - 1), **fields}
         if process is not None:
             own["process"] = asdict(process)
         contract.replace(self.path / contract.STATUS, contract.encode({**known, **own}))
@@ -68,7 +68,7 @@ class Folder:
 class Watcher:
     """A run under watch, with a clock that only moves when told."""
 
-    def __init__(self, folder, mode=Mode.ACT, at=START + 10_000):
+    def __init__(self, folder, mode=Mode.ACT, at=START + 12):
         self.run, self.at, self.mono, self.notices = Run(folder.path, folder.path.name, mode), at, 1000.0, []
 
     def turn(self, after=0.0, *, beat=True):

@@ -98,9 +98,9 @@ def test_once_judges_without_stopping_and_its_exit_code_is_the_verdict(call, tmp
     root = tmp_path / "runs"
     healthy(root)
     assert call("once", root)[0] == 0
-    Folder(root / "odd").rows(*[2.0] * 20, "Infinity").status()
+    Folder(root / "odd", start=time.time() - 21).rows(*[2.0] * 20, "Infinity").status()
     assert call("once", root)[0] == 1
-    doomed = Folder(root / "doomed").rows(*[2.0] * 20, "NaN").status()
+    doomed = Folder(root / "doomed", start=time.time() - 21).rows(*[2.0] * 20, "NaN").status()
     code, out, _ = call("once", root)
     assert code == 2
     assert "3 runs, 2 open findings" in out
@@ -171,7 +171,7 @@ def test_a_log_cannot_steer_the_terminal(call, tmp_path):
     assert show.clean(HOSTILE) == "red [bold]x[/] gpj 5n"
     line = show.line(Notice(HOSTILE, HOSTILE, Severity.CRITICAL, HOSTILE))
     assert not set(line) & set("\x1b\r\n\x07\x9b\x00\u202e")
-    folder = Folder(tmp_path / "exp", run_id=HOSTILE).rows(2.0, phase=HOSTILE).status(phase=HOSTILE, step=HOSTILE)
+    folder = Folder(tmp_path / "exp", HOSTILE, time.time()).rows(2.0, phase=HOSTILE).status(phase=HOSTILE, step=HOSTILE)
     for arguments in (("status", tmp_path), ("replay", folder.path), ("once", tmp_path)):
         code, out, err = call(*arguments)
         assert code == 0

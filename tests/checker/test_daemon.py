@@ -174,7 +174,7 @@ def test_an_observer_touches_nothing_and_says_so_once(tmp_path):
 
 def test_two_rules_that_ask_are_one_request(tmp_path, monkeypatch):
     with_clock_rules(monkeypatch)
-    folder = doomed(tmp_path, progress_at=iso(START))
+    folder = doomed(tmp_path, progress_at=iso(START - 100))
     watcher = Watcher(folder).turns(3)
     assert len(watcher.run.chase.pursuits) == 2
     assert folder.acts().count("requested") == 1
@@ -241,15 +241,19 @@ def test_metrics_without_a_status_file(tmp_path):
 def test_a_changed_plan_judges_again_from_the_first_row_and_tells_nothing_twice(tmp_path):
     folder = doomed(tmp_path)
     watcher = Watcher(folder).turn()
-    contract.replace(folder.path / contract.EXPERIMENT, b'{"id": "e", "total_steps": "100", "budget": {"steps": "x"}}')
+    contract.replace(
+        folder.path / contract.EXPERIMENT,
+        b'{"id": "e", "total_steps": 100, "total_epochs": "many", "budget": {"steps": "x"}}',
+    )
     watcher.turn(1)
-    assert watcher.run.case.history.total_steps == 100 or watcher.run.plan.experiment.total_steps is None
+    assert watcher.run.case.history.total_steps == 100
+    assert watcher.run.plan.experiment.budget == {}
     assert len(folder.told()) == 1
     assert watcher.run.chasing
 
 
 def test_how_busy_a_process_is_since_it_last_moved(tmp_path, monkeypatch):
-    folder = Folder(tmp_path / "exp").rows(2.0).status(process=contract.this_process(), progress_at=iso(START))
+    folder = Folder(tmp_path / "exp").rows(2.0).status(process=contract.this_process(), progress_at=iso(START - 100))
     used = iter([5.0, 5.0, 6.0])
     monkeypatch.setattr("checker.process.cpu_seconds", lambda _: next(used))
     watcher = Watcher(folder).turn()

@@ -1,0 +1,83 @@
+"""The loss is far above anything it has ever been.
+
+What it sees: the last values of the train or validation loss lie above the start of the run by more than everything
+the run ever gained, and by a multiple of the start itself.
+
+Why it matters: a loss that much worse than an untrained model's means weights of a size that no further step repairs.
+It is the last finite stage before NaN.
+
+How it decides: the median of the last three values, so that a single bad batch cannot do it, is compared with the
+start of the run and with the highest level of its first tenth (losses that rise during warm-up, as from 12 to 17 and
+down to 6, are healthy). It must exceed three times that yardstick for positive losses, and by twice the whole range
+of the curve and twenty times its noise for any. It must not be falling back.
+
+What to do: lower the learning rate by a factor of ten or clip gradients to 1.0, and resume from the checkpoint before
+the onset.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from checker.finding import Grade, Sighting
+from checker.history import History
+from checker.series import Series, median
+
+
+@dataclass(frozen=True)
+class Limits:
+    min_values: int = 4
+    """Three make the level, one more a start."""
+    times: float = 3.0
+    """Level over the yardstick, for positive losses: a random model is rarely three times worse than chance."""
+    val_times: float = 10.0
+    """The same for the validation loss: confident overfitting can be several times worse than chance."""
+    ranges: float = 2.0
+    """Excess over the yardstick in units of all that the run had gained."""
+    noises: float = 20.0
+    """Excess in units of the noise before the onset."""
+
+
+LIMITS = Limits()
+
+
+def detect(history: History, limits: Limits) -> Sighting | None:
+    """An explosion of the train loss or, failing that, of the validation loss."""
+    watched = ((history.train, "train_loss", limits.times), (history.val, "val_loss", limits.val_times))
+    for series, name, times in watched:
+        found = _exploded(series, history.era(series), name, times, limits)
+        if found is not None:
+            return found
+    return None
+
+
+def _exploded(series: Series, era: int, name: str, times: float, limits: Limits) -> Sighting | None:
+    levels = series.levels
+    if series.count - era < limits.min_values or len(levels) - era < 2:
+        return None
+    level = series.level(3)
+    known = max(1, len(levels) - 3) if series.width == 1 else len(levels)
+    head = levels[era : era + max(3, (known - era) // 10)][: max(1, known - era)]
+    yardstick = max(median(head), median(head[:3]))
+    best = min(levels[era : max(known, era + 1)])
+    excess, gained = level - yardstick, yardstick - best
+    if excess <= limits.ranges * gained or excess <= limits.noises * series.spread(era, known):
+        return None
+    if level < times * yardstick or min(list(series.recent)[-3:]) < times * yardstick:
+        return None
+    onset = _onset(series, yardstick + excess / 4 if excess < yardstick * 100 else yardstick * times)
+    return Sighting(
+        grade=Grade.SURE,
+        first_row=series.rows[onset],
+        first_step=series.steps[onset],
+        summary=f"{name} exploded to {level:.4g}; it started at {yardstick:.4g} and had been as low as {best:.4g}",
+        evidence={"metric": name, "start": yardstick, "best": best, "level": level, "times_start": level / yardstick},
+    )
+
+
+def _onset(series: Series, line: float) -> int:
+    """The first block from which the curve stays above `line`."""
+    index = len(series.levels) - 1
+    while index > 0 and series.levels[index - 1] > line:
+        index -= 1
+    return index

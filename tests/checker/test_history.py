@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+from curves import rows
+
+from checker.events import Row
+from checker.history import History
+from checker.names import direction
+
+
+def folded(*documents, **common):
+    history = History()
+    for i, values in enumerate(documents):
+        history.fold(Row(index=i, line=i + 1, values=values, step=i, **common))
+    return history
+
+
+@pytest.mark.parametrize(
+    ("values", "role", "name"),
+    [
+        pytest.param({"loss": 1.0}, "train_loss", "loss", id="loss"),
+        pytest.param({"loss": 1.0, "train_loss": 2.0}, "train_loss", "train_loss", id="the more explicit name"),
+        pytest.param({"eval_loss": 1.0}, "val_loss", "eval_loss", id="eval_loss"),
+        pytest.param({"Train/Loss": 1.0}, "train_loss", "Train/Loss", id="case"),
+        pytest.param({"gradient_norm": 1.0}, "grad_norm", "gradient_norm", id="gradient_norm"),
+        pytest.param({"lr-AdamW": 1.0}, "learning_rate", "lr-AdamW", id="lightning's monitor"),
+    ],
+)
+def test_a_metric_finds_its_role(values, role, name):
+    history = folded(values)
+    assert history.series[role].last == values[name]
+
+
+def test_a_role_once_taken_is_kept():
+    history = folded({"loss": 1.0}, {"train_loss": 9.0}, {"loss": 0.9})
+    assert list(history.train.levels) == [1.0, 0.9]
+
+
+def test_a_closing_summary_is_no_point_of_the_curve():
+    history = folded({"loss": 1.0}, {"loss": 0.5}, {"train_loss": 0.75, "train_runtime": 10.0})
+    assert list(history.train.levels) == [1.0, 0.5]
+
+
+def test_a_resumed_run_rewinds_to_its_step():
+    first, again = rows(train="2.0-0.01x99"), rows(train="1.5x9", start=50)
+    history = History()
+    for row in [*(row._replace(run_id="a") for row in first), *(row._replace(run_id="b") for row in again)]:
+        history.fold(row)
+    assert history.train.count == 60
+    assert history.restarts == 1
+
+
+def test_a_step_that_counts_within_an_epoch_does_not_rewind():
+    history = History()
+    for i in range(40):
+        history.fold(Row(index=i, line=i + 1, values={"loss": 2.0 - i / 100}, step=i % 10, epoch=i // 10))
+    assert history.train.count == 40
+
+
+def test_a_declared_change_starts_an_era():
+    history = History()
+    for row in rows(train="2.0-0.01x50", events=[(30, {"event": "regime_change", "text": "hard examples"})]):
+        history.fold(row)
+    assert history.era(history.train) == 30
+    assert history.regime_text == "hard examples"
+
+
+def test_gaps_are_learned_per_phase():
+    history = History()
+    for row in rows(train="1.0x20", seconds=2.0):
+        history.fold(row)
+    history.fold(Row(index=21, line=22, values={}, event="phase", phase="evaluate", at=history.at + 2))
+    history.fold(Row(index=22, line=23, values={"val_loss": 1.0}, event="evaluation", at=history.at + 60))
+    assert history.gap("train").longest == 2.0
+    assert history.gap("evaluate").longest == 60.0
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("loss", "min"), ("mae", "min"), ("rmse", "min"), ("perplexity", "min"), ("error", "min"), ("val_acc", "max"),
+        ("roc_auc", "max"), ("f1", "max"), ("reward", "max"), ("score_loss", "min"),
+    ],
+)  # fmt: skip
+def test_direction_when_nobody_declared_it(name, expected):
+    assert direction(name) == expected

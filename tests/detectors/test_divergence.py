@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+from curves import experiment, noisy_descent, play, rows, told
+from healthy import curriculum_jump
+
+SILENT = [
+    pytest.param({"train": noisy_descent()}, id="healthy"),
+    pytest.param({"train": "2.0-0.01x100 1.0+0.002x100"}, id="creeping, not diverging"),
+    pytest.param({"train": "0.7x50~0.02 0.9x50~0.02"}, id="a run that had gained nothing"),
+    pytest.param({"train": "2.0x300~0.5"}, id="noise"),
+]
+
+KILLS = [
+    pytest.param({"train": "2.5*0.97x60~0.01 0.45+0.05x40~0.02"}, 60, 90, id="climbs back to its start"),
+    pytest.param({"train": "3.0-0.01x250~0.05 2.8x100~0.3"}, 251, 270, id="jumps back to its start"),
+    pytest.param({"train": "10.8*0.98x60~0.1 9.0x60~0.2"}, 61, 76, id="a language model at chance again"),
+    pytest.param({"train": "2.0-0.02x75~0.2 0.6+0.04x60~0.2"}, 76, 130, id="under heavy noise"),
+]
+
+
+@pytest.mark.parametrize("series", SILENT)
+def test_silent(series):
+    assert told(play(rows(**series)), "divergence") == []
+
+
+def test_a_jump_that_comes_back_is_not_killed():
+    assert play(rows(train="2.0-0.01x150 1.9-0.04x35 0.5x100")).kill is None
+
+
+@pytest.mark.parametrize("times", [1.5, 1.7, 2.0])
+def test_silent_on_an_undeclared_curriculum_jump(times):
+    assert told(play(curriculum_jump(times))) == []
+
+
+def test_silent_on_a_declared_change_of_regime():
+    events = rows(train="2.0*0.95x60~0.01 1.8x60~0.02", events=[(61, {"event": "regime_change", "text": "new data"})])
+    assert told(play(events), "divergence") == []
+    assert told(play(rows(train="2.0*0.95x60~0.01 1.8x60~0.02")), "divergence")
+
+
+@pytest.mark.parametrize(("series", "onset", "latest"), KILLS)
+def test_kills(series, onset, latest):
+    kill = play(rows(**series), experiment()).kill
+    assert kill.rule == "divergence"
+    assert onset <= kill.row <= latest
+    assert onset - 10 <= kill.first_row <= kill.row
+    assert kill.evidence["best"] < kill.evidence["level"]

@@ -1,0 +1,125 @@
+"""The laws of the house, each of which fails when it is broken."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from checker.detectors import RULES
+from checker.judge import POLICY
+
+ROOT = Path(__file__).parent.parent
+INNER = ("events", "finding", "names", "series", "gaps", "history", "trend", "judge")
+OUTER = ("tail", "watch", "process", "journal", "enforce", "report", "checklist", "daemon", "cli", "replay", "rows")
+HANDS = {
+    "os", "time", "datetime", "signal", "pathlib", "random", "logging", "subprocess", "socket", "threading", "watchdog",
+    "jinja2", "rich",
+}  # fmt: skip
+RULE_FILES = sorted(path for path in (ROOT / "checker/detectors").glob("*.py") if path.stem != "__init__")
+
+
+def imported(path):
+    """The dotted names that the file at `path` imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def tops(path):
+    return {name.partition(".")[0] for name in imported(path)}
+
+
+def test_the_treaty_needs_the_standard_library_only():
+    assert tops(ROOT / "contract.py") <= set(sys.stdlib_module_names)
+
+
+def test_a_run_log_needs_the_standard_library_and_the_treaty_only():
+    for name in ("log", "stop"):
+        assert tops(ROOT / f"trainer/{name}.py") <= set(sys.stdlib_module_names) | {"contract", "trainer"}
+
+
+@pytest.mark.parametrize("path", [*(ROOT / "trainer").rglob("*.py")], ids=lambda path: path.stem)
+def test_the_trainer_does_not_know_the_checker(path):
+    assert "checker" not in tops(path)
+
+
+@pytest.mark.parametrize("path", [*(ROOT / "checker").rglob("*.py")], ids=lambda path: path.stem)
+def test_the_checker_knows_neither_the_trainer_nor_its_libraries(path):
+    assert not tops(path) & {"trainer", "torch", "numpy"}
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / f"checker/{name}.py" for name in INNER] + RULE_FILES, ids=lambda path: path.stem
+)
+def test_the_inner_ring_has_no_hands(path):
+    names = imported(path)
+    assert not {name.partition(".")[0] for name in names} & HANDS
+    assert not {f"checker.{name}" for name in OUTER} & names
+
+
+@pytest.mark.parametrize("path", RULE_FILES, ids=lambda path: path.stem)
+def test_a_rule_knows_no_other_rule(path):
+    assert not any(name.startswith("checker.detectors") for name in imported(path))
+
+
+def test_the_checker_starts_without_torch_and_numpy():
+    poison = (
+        "import sys\n"
+        "class Poison:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('torch', 'numpy', 'trainer'): raise AssertionError(name)\n"
+        "sys.meta_path.insert(0, Poison())\n"
+        "import checker.cli, checker.daemon, checker.report, checker.checklist, checker.replay, checker.explain\n"
+    )
+    subprocess.run([sys.executable, "-c", poison], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+class TestEveryRule:
+    def test_says_four_things(self, rule):
+        paragraphs = rule.module.__doc__.strip().split("\n\n")
+        starts = ["What it sees:", "Why it matters:", "How it decides:", "What to do:"]
+        assert len(paragraphs) == 5, rule.name
+        assert paragraphs[0].endswith(".")
+        assert [paragraph.startswith(start) for paragraph, start in zip(paragraphs[1:], starts, strict=True)] == [
+            True
+        ] * 4
+
+    def test_has_frozen_limits(self, rule):
+        assert type(rule.limits).__dataclass_params__.frozen
+        assert type(rule.limits) is rule.module.Limits
+
+    def test_has_a_policy(self, rule):
+        assert rule.name in POLICY
+
+    def test_has_a_test(self, rule):
+        assert (ROOT / f"tests/detectors/test_{rule.name}.py").is_file()
+
+    def test_has_a_golden_run(self, rule):
+        assert (ROOT / f"tests/runs/{rule.name}/expected.json").is_file()
+
+    def test_is_in_the_readme(self, rule):
+        assert f"`{rule.name}`" in (ROOT / "README.md").read_text()
+
+
+def test_the_roll_call_is_complete():
+    assert {rule.name for rule in RULES} == {path.stem for path in RULE_FILES} == set(POLICY)
+
+
+def test_one_broad_except_and_it_stands_in_the_daemon():
+    broad = []
+    for path in (ROOT / "checker").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ExceptHandler):
+                names = {getattr(item, "id", None) for item in ast.walk(node.type)} if node.type else {None}
+                if node.type is None or names & {"Exception", "BaseException"}:
+                    broad.append(path.stem)
+    assert broad == ["daemon"]

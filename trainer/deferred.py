@@ -1,0 +1,69 @@
+"""Rows whose numbers are still on the device: written when they arrive, so that logging never makes the GPU wait."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+Write = Callable[[Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class _Pending:
+    names: tuple[str, ...]
+    values: Tensor
+    arrived: torch.cuda.Event | None
+    write: Write
+
+
+class Deferred:
+    """A queue of rows in the order of their steps.
+
+    The scalars of a row are stacked on the device and copied to pinned memory without waiting; an event tells when the
+    copy is there. On the CPU the numbers are there at once.
+    """
+
+    def __init__(self) -> None:
+        self.healthy = True
+        """Whether all numbers of the last row written were finite."""
+        self._queue: deque[_Pending] = deque()
+
+    def put(self, scalars: Mapping[str, Tensor], write: Write) -> None:
+        """Queues a row and writes every row that has arrived."""
+        stacked = torch.stack([value.detach().float() for value in scalars.values()])
+        arrived = None
+        if stacked.is_cuda:
+            host = torch.empty(stacked.shape, dtype=stacked.dtype, pin_memory=True)
+            host.copy_(stacked, non_blocking=True)
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            arrived.record(torch.cuda.current_stream(stacked.device))
+            stacked = host
+        self._queue.append(_Pending(tuple(scalars), stacked, arrived, write))
+        self.drain()
+
+    def drain(self) -> None:
+        """Writes what has arrived, in order, and waits for nothing."""
+        while self._queue and _arrived(self._queue[0]):
+            self._write(self._queue.popleft())
+
+    def flush(self) -> None:
+        """Waits for every row and writes it: before an evaluation, a checkpoint, the end, and whatever is raised."""
+        while self._queue:
+            pending = self._queue.popleft()
+            if pending.arrived is not None:
+                pending.arrived.synchronize()
+            self._write(pending)
+
+    def _write(self, pending: _Pending) -> None:
+        numbers = dict(zip(pending.names, pending.values.tolist(), strict=True))
+        self.healthy = all(isfinite(value) for value in numbers.values())
+        pending.write(numbers)
+
+
+def _arrived(pending: _Pending) -> bool:
+    return pending.arrived is None or bool(pending.arrived.query())  # type: ignore[no-untyped-call]

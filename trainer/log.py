@@ -1,0 +1,424 @@
+"""RunLog: a run folder that a checker can watch, from any training script. Standard library only.
+
+with RunLog("experiments/my-run", total_steps=1000) as log:
+    for step in range(1, 1001):
+        log.step(step, loss=train_one(), lr=3e-4)
+        if log.should_stop(step):
+            break
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+import time
+import traceback
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from math import isfinite
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Self
+
+from contract import (
+    EXPERIMENT,
+    FORMAT,
+    METRICS,
+    Ack,
+    Appender,
+    Event,
+    Experiment,
+    Kill,
+    Phase,
+    Row,
+    State,
+    Unreadable,
+    decode_object,
+    encode,
+    now,
+    number_out,
+    replace,
+    this_process,
+)
+from trainer.measures import Best, as_number, as_numbers
+from trainer.stacks import Stacks
+from trainer.status import StatusWriter
+from trainer.stop import Bell
+
+_HISTORY = 30
+_CHECKPOINTS = 5
+_NOTES = 10
+_ACK_PATIENCE_SECONDS = 1.0
+
+
+class RunLog:
+    """Writes `metrics.jsonl` and `training_status.json`, and tells when somebody asks the run to stop.
+
+    A row is handed to the system before the call returns, so it survives a crash of this process. The status file is
+    written once a second by a thread. Under torchrun only rank 0 writes; on other ranks every method does nothing.
+
+    Args:
+        folder: the run folder, created when missing.
+        resume: carry on the best values, the history and the list of checkpoints of the run that was here before.
+        about: fields of `contract.Experiment` (`name`, `config`, `total_steps`, `total_epochs`, `metric`, `schedule`,
+            `budget`, `hypothesis`…), on top of those in `experiment.json`; that file is written when there is none.
+    """
+
+    def __new__(cls, *_args: object, **_about: object) -> Self:
+        return object.__new__(cls if os.environ.get("RANK", "0") == "0" else _Silent)  # type: ignore[return-value]
+
+    def __init__(self, folder: str | os.PathLike[str], *, resume: bool = False, **about: Any) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.experiment = _experiment(self.folder, about)
+        self.run_id = uuid.uuid4().hex[:12]
+        self.state = State.RUNNING
+        self.metrics: dict[str, float] = {}
+        self._best = Best(_declared(self.experiment))
+        self._step: int | None = None
+        self._epoch: int | None = None
+        self._learning_rate: float | None = None
+        self._gpu_memory_mb: float | None = None
+        self._history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
+        self._checkpoints: deque[dict[str, Any]] = deque(maxlen=_CHECKPOINTS)
+        self._notes: deque[str] = deque(maxlen=_NOTES)
+        self._ack: Ack | None = None
+        self._error: str | None = None
+        self._lost_rows = 0
+        self._clock = _Clock()
+        self._began = perf_counter()
+        self._started_at = self._progress_at = self._phase_since = now()
+        self._phase: str = Phase.START
+        self._fresh = True  # until the first step, which ends the phase "start"
+        self._keys = _Keys()
+        self._head_is_stale()
+        self._process = dataclasses.asdict(this_process())
+        self._rows = Appender(self.folder / METRICS)
+        self._stacks = Stacks(self.folder)
+        self._status = StatusWriter(self.folder, self._own)
+        self._bell = Bell(self._status.file)
+        if resume:
+            self._carry_on()
+        unserved = self._status.begin()
+        self._row(Event.TRAINING_START, config=self.experiment.config or None)
+        if unserved is not None:
+            self.note(f"a request to stop from before this run was set aside: {unserved.reason}")
+
+    # ------------------------------------------------------------------------------------------------ rows
+
+    def step(
+        self,
+        step: int,
+        *,
+        lr: Any = None,
+        learning_rate: Any = None,
+        epoch: int | None = None,
+        gpu_memory_mb: float | None = None,
+        **metrics: Any,
+    ) -> None:
+        """Writes one row for one optimizer step; metrics keep the names they are given.
+
+        Formatted by hand, because this call stands between two steps: 9 µs, against 24 µs through `contract.Row`.
+        """
+        if self._fresh:
+            self._fresh = False
+            self._enter(Phase.TRAIN)
+        if epoch is not None and epoch != self._epoch:
+            self._epoch = epoch
+            self._head_is_stale()
+        stamp = self._clock.text()
+        since = perf_counter() - self._began
+        line = f'{self._head or self._new_head()}"timestamp":"{stamp}","step":{step:d},"wall_time_seconds":{since:.3f}'
+        rate = lr if learning_rate is None else learning_rate
+        if rate is not None:
+            self._learning_rate = rate = rate if type(rate) is float else as_number("learning_rate", rate)
+            line += f',"learning_rate":{_text(rate)}'
+        if gpu_memory_mb is not None:
+            self._gpu_memory_mb = gpu_memory_mb
+            line += f',"gpu_memory_mb":{gpu_memory_mb}'
+        cells = ""
+        for name, value in metrics.items():
+            if value is not None:
+                number = value if type(value) is float else as_number(name, value)
+                self.metrics[name] = number
+                self._best.see(name, number)
+                cells += f"{self._keys[name]}{_text(number)},"
+        if cells:
+            line += f',"metrics":{{{cells[:-1]}}}'
+        self._step, self._progress_at = step, stamp
+        self._append(f"{line}}}".encode())
+
+    def evaluation(self, step: int, **metrics: Any) -> None:
+        """Writes what an evaluation found."""
+        numbers = self._take(metrics)
+        self._step = step
+        self._history.append({"epoch": self._epoch, "step": step, **numbers})
+        self._row(Event.EVALUATION, step=step, metrics=numbers)
+
+    def epoch_end(self, epoch: int, *, step: int | None = None, **metrics: Any) -> None:
+        """Writes the end of a pass over the data."""
+        numbers = self._take(metrics)
+        self._epoch = epoch
+        self._head_is_stale()
+        self._history.append({"epoch": epoch, "step": step if step is not None else self._step, **numbers})
+        self._row(Event.EPOCH_END, step=step, metrics=numbers, learning_rate=self._learning_rate)
+
+    def checkpoint_saved(self, path: str | os.PathLike[str], *, step: int | None = None, **metrics: Any) -> None:
+        """Writes that a checkpoint is complete on disk; a path inside the run folder is noted relative to it."""
+        text = Path(path).as_posix()
+        with suppress(ValueError):
+            text = Path(path).resolve().relative_to(self.folder.resolve()).as_posix()
+        numbers = as_numbers(metrics)
+        step = self._step if step is None else step
+        self._checkpoints.append(
+            {"epoch": self._epoch, "step": step, "path": text, "metrics": numbers, "timestamp": now()}
+        )
+        self._row(Event.CHECKPOINT_SAVED, step=step, metrics=numbers, checkpoint_path=text)
+        self._status.nudge()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Says what the program is doing inside the block; silence means something else in each phase."""
+        before = self._phase
+        self._enter(name)
+        try:
+            yield
+        finally:
+            self._enter(before)
+
+    def regime_change(self, text: str) -> None:
+        """Declares that the curve may jump from here on for a good reason, so nobody takes it for a fault."""
+        self._row(Event.REGIME_CHANGE, step=self._step, text=text)
+
+    def note(self, text: str) -> None:
+        """Writes a remark for whoever reads the run; the last ten stand in the status file."""
+        self._notes.append(text)
+        self._row(Event.NOTE, step=self._step, text=text)
+
+    # ------------------------------------------------------------------------------------------------ stopping
+
+    def should_stop(self, step: int | None = None) -> Kill | None:
+        """The request to stop, or None. The first sight of one is acknowledged in the status file at once.
+
+        The first call from the main thread also makes SIGTERM and SIGINT ring: once asks, twice interrupts.
+        """
+        self._bell.listen()
+        kill = self._bell.ask()
+        if kill is not None and self._ack is None:
+            self._ack = Ack(id=kill.id, at=now(), step=self._step if step is None else step)
+            self._status.write(_ACK_PATIENCE_SECONDS)
+            self.note(f"asked to stop by {kill.requested_by}: {kill.reason}")
+        return kill
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(*_verdict(error, trace, asked=self._ack is not None))
+
+    def close(self, state: State = State.COMPLETED, error: str | None = None) -> None:
+        """Writes the last row and the final state; a run that was asked to stop ends as killed."""
+        if self.state.final:
+            return
+        if state is State.COMPLETED and self._ack is not None:
+            state = State.KILLED
+        self.state, self._error = state, error
+        why = error or (self._bell.kill.reason if self._bell.kill else None)
+        self._row(
+            Event.TRAINING_END, step=self._step, metrics=dict(self.metrics), text=f"{state}: {why}" if why else state
+        )
+        self._status.close()
+        self._bell.close()
+        self._stacks.close()
+        self._rows.close()
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _own(self) -> dict[str, Any]:
+        """Every key of the status document but `kill`."""
+        experiment = self.experiment
+        return {
+            "v": FORMAT,
+            "experiment_id": experiment.id,
+            "experiment_name": experiment.name or experiment.id,
+            "run_id": self.run_id,
+            "state": str(self.state),
+            "is_training": not self.state.final,
+            "step": self._step,
+            "total_steps": experiment.total_steps,
+            "epoch": self._epoch,
+            "total_epochs": experiment.total_epochs,
+            "phase": str(self._phase),
+            "phase_since": self._phase_since,
+            "started_at": self._started_at,
+            "heartbeat_at": now(),
+            "progress_at": self._progress_at,
+            "metrics": dict(self.metrics),
+            "best_metrics": dict(self._best.values),
+            "learning_rate": self._learning_rate,
+            "wall_time_seconds": round(perf_counter() - self._began, 3),
+            "gpu_memory_mb": self._gpu_memory_mb,
+            "checkpoints": list(self._checkpoints),
+            "metrics_history": list(self._history),
+            "process": self._process,
+            "stack_signal": self._stacks.signum,
+            "error": self._error,
+            "notes": self._all_notes(),
+            "ack": dataclasses.asdict(self._ack) if self._ack else None,
+            "config": experiment.config,
+        }
+
+    def _all_notes(self) -> list[str]:
+        notes = list(self._notes)
+        if self._status.failures:
+            notes.append(f"{self._status.failures} status writes failed, last: {self._status.last_failure}")
+        if self._lost_rows:
+            notes.append(f"{self._lost_rows} rows could not be written to {METRICS}")
+        return notes
+
+    def _take(self, metrics: dict[str, Any]) -> dict[str, float]:
+        numbers = as_numbers(metrics)
+        self.metrics.update(numbers)
+        for name, value in numbers.items():
+            self._best.see(name, value)
+        self._progress_at = now()
+        return numbers
+
+    def _enter(self, phase: str) -> None:
+        self._phase, self._phase_since = phase, now()
+        self._progress_at = self._phase_since
+        self._head_is_stale()
+        self._row(Event.PHASE, step=self._step)
+
+    def _row(self, event: Event, **fields: Any) -> None:
+        row = Row(
+            event=str(event),
+            timestamp=now(),
+            experiment_id=self.experiment.id,
+            run_id=self.run_id,
+            epoch=self._epoch,
+            total_epochs=self.experiment.total_epochs,
+            phase=str(self._phase),
+            wall_time_seconds=round(perf_counter() - self._began, 3),
+            **fields,
+        )
+        self._append(encode(row.document()), sync=event is Event.TRAINING_END)
+
+    def _append(self, line: bytes, *, sync: bool = False) -> None:
+        """Telemetry must not end a training: a row that the disk refuses is counted and shown in the status file."""
+        try:
+            self._rows.append_encoded(line, sync=sync)
+        except OSError:
+            self._lost_rows += 1
+
+    def _head_is_stale(self) -> None:
+        self._head = ""
+
+    def _new_head(self) -> str:
+        """What every step row begins with, until the epoch or the phase changes; it ends where the next key starts."""
+        fixed = {"v": FORMAT, "event": "step", "experiment_id": self.experiment.id, "run_id": self.run_id}
+        if self._epoch is not None:
+            fixed["epoch"] = self._epoch
+        if self.experiment.total_epochs is not None:
+            fixed["total_epochs"] = self.experiment.total_epochs
+        self._head = encode({**fixed, "phase": str(self._phase)}).decode()[:-1] + ","
+        return self._head
+
+    def _carry_on(self) -> None:
+        with suppress(OSError, Unreadable):
+            before = self._status.file.read() or {}
+            self._best.restore(before.get("best_metrics"))
+            for name, items in (("metrics_history", self._history), ("checkpoints", self._checkpoints)):
+                if isinstance(before.get(name), list):
+                    items.extend(item for item in before[name] if isinstance(item, dict))
+
+
+class _Silent(RunLog):
+    """What ranks other than 0 get: the same calls, nothing written, and nobody asks them to stop."""
+
+    def __init__(self, folder: str | os.PathLike[str], *, resume: bool = False, **about: Any) -> None:  # noqa: ARG002
+        self.folder = Path(folder)
+        self.experiment = Experiment(id=self.folder.name, created_at="")
+        self.run_id, self.state, self.metrics, self._ack = "", State.RUNNING, {}, None
+
+    def _nothing(self, *_args: Any, **_named: Any) -> None:
+        return None
+
+    step = evaluation = epoch_end = checkpoint_saved = regime_change = note = close = _nothing
+    should_stop = _nothing
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:  # noqa: ARG002
+        yield
+
+
+class _Clock:
+    """The wall clock in the treaty's format, with all but the microseconds remembered: 0.6 µs instead of 2.7 µs."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._prefix = ""
+
+    def text(self) -> str:
+        seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+        if seconds != self._second:
+            self._second = seconds
+            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(seconds))
+        return f"{self._prefix}{rest // 1000:06d}+00:00"
+
+
+class _Keys(dict[str, str]):
+    """Metric names as JSON keys, each spelled once."""
+
+    def __missing__(self, name: str) -> str:
+        text = self[name] = json.dumps(name) + ":"
+        return text
+
+
+def _text(number: float) -> str:
+    return repr(number) if isfinite(number) else f'"{number_out(number)}"'
+
+
+def _declared(experiment: Experiment) -> dict[str, str]:
+    name, direction = experiment.metric.get("name"), experiment.metric.get("direction")
+    return {name: direction} if name and direction in ("min", "max") else {}
+
+
+def _experiment(folder: Path, about: dict[str, Any]) -> Experiment:
+    """The record in `experiment.json` with `about` on top; written when the folder has none.
+
+    Raises:
+        TypeError: `about` names no field of the record.
+    """
+    fields = [item.name for item in dataclasses.fields(Experiment)]
+    for name in about:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            raise TypeError(f"RunLog has no argument {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    path = folder / EXPERIMENT
+    try:
+        return dataclasses.replace(Experiment.parse(decode_object(path.read_bytes(), str(path))), **about)
+    except FileNotFoundError:
+        experiment = Experiment(**{"id": folder.resolve().name, "created_at": now(), **about})
+        replace(path, encode(dataclasses.asdict(experiment), indent=1))
+        return experiment
+
+
+def _verdict(error: BaseException | None, trace: TracebackType | None, *, asked: bool) -> tuple[State, str | None]:
+    """How a run ended, from what left its `with` block."""
+    if isinstance(error, SystemExit) and error.code in (None, 0, 3):
+        return (State.KILLED if asked or error.code == 3 else State.COMPLETED), None
+    if isinstance(error, KeyboardInterrupt):
+        return State.KILLED, "KeyboardInterrupt"
+    if error is None:
+        return (State.KILLED if asked else State.COMPLETED), None
+    frames = traceback.extract_tb(trace)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line})" if frames else ""
+    return State.FAILED, f"{type(error).__name__}: {error}{where}"

@@ -1,0 +1,267 @@
+"""What to train, as a TOML file: every key has a type and a range, and all that is wrong is said at once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+Document = dict[str, Any]
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class SpecError(ValueError):
+    """A spec that cannot be trained; the message lists everything that is wrong with it, one fault per line."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Model(Section):
+    kind: str = "gpt"
+    layers: Positive = 2
+    heads: Positive = 4
+    width: Positive = 64
+    context: Positive = 64
+    dropout: Fraction = 0.0
+    init_std: float = Field(default=0.02, gt=0)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+
+class Data(Section):
+    kind: Literal["stdlib-text"] = "stdlib-text"
+    max_bytes: int = Field(default=1_000_000, ge=256)
+    val_fraction: float = Field(default=0.1, gt=0, lt=1)
+    val_bytes: int | None = Field(default=None, ge=64)
+    """Takes precedence over `val_fraction`."""
+
+
+class Optimizer(Section):
+    kind: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = Field(default=1e-3, ge=0)
+    betas: Annotated[tuple[Beta, Beta], Field(strict=False)] = (0.9, 0.95)
+    weight_decay: float = Field(default=0.1, ge=0)
+    momentum: Fraction = 0.9
+
+
+class Schedule(Section):
+    kind: Literal["constant", "cosine", "linear", "step"] = "cosine"
+    warmup_steps: int = Field(default=0, ge=0)
+    decay_steps: Positive | None = None
+    """The step at which the decay has arrived at its end, warm-up included; the last step of the run when not given."""
+    final_lr_ratio: float = Field(default=0.1, ge=0, le=1)
+    step_size: Positive = 1000
+    gamma: float = Field(default=0.5, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _warmup_ends_before_decay(self) -> Self:
+        if self.decay_steps is not None and self.warmup_steps >= self.decay_steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} leave nothing of decay_steps {self.decay_steps}")
+        return self
+
+
+class Train(Section):
+    steps: Positive | None = None
+    epochs: Positive | None = None
+    batch_size: Positive = 16
+    accumulate: Positive = 1
+    clip_norm: float = Field(default=1.0, ge=0)
+    """0 switches clipping off; the norm is logged all the same."""
+    eval_every: int = Field(default=50, ge=0)
+    eval_batches: Positive = 4
+    checkpoint_every: int = Field(default=100, ge=0)
+    log_every: Positive = 1
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compile: bool = False
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        return self
+
+
+class Metric(Section):
+    name: Literal["val_loss", "val_bits_per_byte", "val_accuracy"] = "val_loss"
+    direction: Literal["min", "max"] = "min"
+
+    @model_validator(mode="after")
+    def _direction_fits(self) -> Self:
+        right = "max" if self.name == "val_accuracy" else "min"
+        if self.direction != right:
+            raise ValueError(f'direction of {self.name} is "{right}", not "{self.direction}"')
+        return self
+
+
+class Tiers(Section):
+    must_pass: float | None = None
+    should_pass: float | None = None
+    could_pass: float | None = None
+
+
+class Budget(Section):
+    wall_minutes: float | None = Field(default=None, gt=0)
+    steps: Positive | None = None
+
+
+class Rehearsal(Section):
+    """A fault staged on purpose, to see that it is found."""
+
+    loader_hangs_at_step: int = Field(default=0, ge=0)
+    """0: never. A resumed run stages no fault again."""
+    sigkill_at_step: int = Field(default=0, ge=0)
+    expect: str | None = None
+    """The rule that should find it; read by people and by the demo."""
+
+
+class Spec(Section):
+    name: str = Field(default="", max_length=200)
+    hypothesis: str = ""
+    rationale: str = ""
+    parent: str | None = None
+    seed: int = Field(default=1, ge=0, lt=2**63)
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    model: Model = Model()
+    data: Data = Data()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    train: Train
+    metric: Metric = Metric()
+    tiers: Tiers = Tiers()
+    budget: Budget = Budget()
+    rehearsal: Rehearsal = Rehearsal()
+
+
+def load(path: Path, *, overlay: Path | None = None, settings: list[str] | None = None) -> Spec:
+    """The spec in `path`, with an overlay file and then `key.path=value` settings on top.
+
+    Raises:
+        SpecError: something in one of the three is wrong.
+    """
+    return build(read_toml(path), where=str(path), overlay=overlay, settings=settings)
+
+
+def build(document: Document, *, where: str, overlay: Path | None = None, settings: list[str] | None = None) -> Spec:
+    """The spec that `document` describes once overlay and settings are laid over it.
+
+    Raises:
+        SpecError: as for `load`.
+    """
+    if overlay is not None:
+        document, where = laid_over(document, read_toml(overlay)), f"{where} with {overlay}"
+    for setting in settings or []:
+        document = laid_over(document, parsed_setting(setting))
+    try:
+        return Spec.model_validate(document)
+    except ValidationError as error:
+        faults = [_fault(item) for item in error.errors(include_url=False)]
+        raise SpecError("\n  ".join([f"{where}: {len(faults)} thing(s) to correct", *faults])) from None
+
+
+def read_toml(path: Path) -> Document:
+    """The TOML document in a file; of a Markdown file the first block fenced as toml.
+
+    Raises:
+        SpecError: the file cannot be read or is not TOML.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        raise SpecError(f"{path}: there is no such file; give a spec, a .toml file") from None
+    except IsADirectoryError:
+        raise SpecError(f"{path}: is a folder; give a spec, a .toml file") from None
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: is not text (byte {error.start} is no UTF-8); give a spec, a .toml file") from None
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror})") from None
+    if path.suffix.lower() in (".md", ".markdown"):
+        text = _fenced(text, path)
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path}: is not valid TOML: {error}") from None
+
+
+def _fenced(text: str, path: Path) -> str:
+    """The first ```toml block, with blank lines before it so that line numbers still count from the top of the file."""
+    found = re.search(r"^```toml[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise SpecError(f"{path}: has no block that starts with ```toml, so there is no change to apply")
+    return "\n" * text.count("\n", 0, found.start(1)) + found[1]
+
+
+def parsed_setting(setting: str) -> Document:
+    """`train.steps=50` as the document `{"train": {"steps": 50}}`; a value that is not TOML is taken as text.
+
+    Raises:
+        SpecError: there is no `=` or no key.
+    """
+    key, equals, value = setting.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise SpecError(f"--set {setting}: give it as key.path=value, for example --set optimizer.lr=1e-3")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    for part in reversed(parts):
+        parsed = {part: parsed}
+    return dict(parsed)
+
+
+def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> Document:
+    """`above` on top of `below`, table by table. Setting one of train.steps and train.epochs replaces the other."""
+    result = dict(below)
+    for key, value in above.items():
+        mine = result.get(key)
+        result[key] = laid_over(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
+    for one, other in (("steps", "epochs"), ("epochs", "steps")):
+        if one in above and other in below and other not in above:
+            result.pop(other)
+    return result
+
+
+def _fault(item: ErrorDetails) -> str:
+    """One line: where, what stands there, what is wrong with it, what may be meant."""
+    path = [str(part) for part in item["loc"]]
+    where, value = ".".join(path) or "spec", item["input"]
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where, list(_keys(Spec)), n=1, cutoff=0.5)
+        same = [key for key in _keys(Spec) if key.rsplit(".", 1)[-1] == path[-1]]
+        hint = f"; did you mean {(same or near)[0]}?" if same or near else ""
+        return f"{where} = {_short(value)}: there is no such key{hint}"
+    if item["type"] == "missing":
+        return f"{where}: is missing"
+    message = item["msg"].removeprefix("Value error, ")
+    if isinstance(value, Mapping):
+        return f"{where}: {message}"
+    choices = re.findall(r"'([^']+)'", item.get("ctx", {}).get("expected", ""))
+    near = difflib.get_close_matches(str(value).lower(), choices, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{where} = {_short(value)}: {message[:1].lower()}{message[1:]}{hint}"
+
+
+def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from _keys(field.annotation, f"{prefix}{name}.")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,115 @@
+"""The bell: is somebody asking this run to stop, through its status file or by a signal? Standard library only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from contract import Kill, Stamp, StatusFile, Unreadable, now, pending_kill, stamp
+
+_RACY_NS = 50_000_000
+"""A file changed this shortly before it was read may change again within the same tick of the file system's clock,
+which then shows in no stamp (ext4 and NFS tick every 4 to 10 ms): such a file is read again at the next look."""
+
+
+class Bell:
+    """Looks with one `stat` and reads only what changed, so a training loop can ask at every step."""
+
+    def __init__(self, status: StatusFile) -> None:
+        self.kill: Kill | None = None
+        self._status = status
+        self._path = str(status.path)
+        self._seen: Stamp | None = None
+        self._half_saved = False
+        self._signals = Signals()
+
+    def ask(self) -> Kill | None:
+        """The request that this run has to obey, and the same one ever after."""
+        if self.kill is None:
+            self.kill = self._look()
+        return self.kill
+
+    def listen(self) -> None:
+        """From now on SIGTERM and SIGINT ring too."""
+        self._signals.install()
+
+    def close(self) -> None:
+        self._signals.restore()
+
+    def _look(self) -> Kill | None:
+        if self._signals.heard is not None:
+            return self._read() or _by_signal(self._signals.heard)
+        try:
+            info = os.stat(self._path)
+        except OSError:  # nobody can ask through a file that is not there; the next heartbeat puts it back
+            return None
+        found = stamp(info)
+        if found == self._seen:
+            return None
+        racy = abs(time.time_ns() - info.st_mtime_ns) < _RACY_NS
+        kill = self._read()
+        self._seen = None if racy or self._half_saved else found
+        return kill
+
+    def _read(self) -> Kill | None:
+        self._half_saved = False
+        try:
+            return pending_kill(self._status.read() or {})
+        except (Unreadable, OSError):
+            self._half_saved = True
+            return None
+
+
+def _by_signal(signum: int) -> Kill:
+    return Kill(
+        id=f"signal-{uuid.uuid4().hex[:8]}",
+        reason=f"{signal.Signals(signum).name} received",
+        requested_by="signal",
+        requested_at=now(),
+    )
+
+
+class Signals:
+    """SIGTERM and SIGINT as a flag.
+
+    The second signal finds the old handlers back in place and is delivered to them, so a program that hangs, and never
+    looks at the flag, can still be interrupted.
+    """
+
+    def __init__(self) -> None:
+        self.heard: int | None = None
+        self._before: dict[int, Any] = {}
+        self._tried = False
+
+    def install(self) -> None:
+        if self._tried:
+            return
+        self._tried = True
+        if threading.current_thread() is not threading.main_thread():
+            return  # Python allows handlers in the main thread only; the status file still rings
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            before = signal.getsignal(signum)
+            if before is not signal.SIG_IGN and before is not None:  # ignored on purpose (nohup), or not Python's
+                self._before[signum] = before
+                signal.signal(signum, self._hear)
+
+    def restore(self) -> None:
+        for signum, before in self._before.items():
+            signal.signal(signum, before)
+        self._before = {}
+
+    def _hear(self, signum: int, frame: FrameType | None) -> None:
+        if self.heard is not None:
+            self.restore()
+            signal.raise_signal(signum)
+            return
+        self.heard = signum
+        chained: Callable[[int, FrameType | None], object] | Any = self._before.get(signum)
+        if callable(chained) and chained is not signal.default_int_handler:
+            chained(signum, frame)  # a launcher's own handler keeps working
