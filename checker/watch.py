@@ -6,6 +6,7 @@ the poll alone is slower, not wrong.
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import time
@@ -39,6 +40,9 @@ _EVENTS: list[type[FileSystemEvent]] = [
     DirMovedEvent,
 ]
 """Without this filter a subscriber is woken by its own reads: each one is an opened and a closed event."""
+
+
+logging.getLogger("watchdog").setLevel(logging.CRITICAL)  # it warns on the console when a watch ends in mid-event
 
 
 class Alarm(FileSystemEventHandler):
