@@ -8,7 +8,7 @@ same events gives the same effects: that is what `checker replay` is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from checker.detectors import RULES
@@ -139,14 +139,24 @@ def step(case: Case, event: Event) -> list[Effect]:
         case.history.unreadable += 1
         return []
     effects = _end_silence(case)
-    if case.history.fold(event):
+    case.history.tick = None  # a rule asked about a row must not see a clock that a replay does not have
+    processes = case.history.restarts
+    look = case.history.fold(event)
+    if case.history.restarts != processes:
+        case.episodes = {name: Episode(number=episode.number + 1) for name, episode in case.episodes.items()}
+    if look:
         effects += _look(case, lambda rule: not rule.on_tick)
     return effects
 
 
 def _on_tick(case: Case, tick: Tick) -> list[Effect]:
     case.history.tick = tick
-    return _look(case, lambda rule: rule.on_tick or (tick.final and rule.on_final))
+    before = {name: replace(episode) for name, episode in case.episodes.items()}
+    effects = _look(case, lambda rule: rule.on_tick or (tick.final and rule.on_final))
+    if not effects:
+        # Only looks that led to something are journaled. The others must leave no trace, or a replay would differ.
+        case.episodes = before
+    return effects
 
 
 def _end_silence(case: Case) -> list[Effect]:

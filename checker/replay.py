@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import contract
-from checker import judge, rows
+from checker import journal, judge, plan
 from checker.detectors import RULES
 from checker.events import Event, Plan, Row, Tick, Unreadable
-from checker.finding import Action
+from checker.status import Status, tick
+from checker.tail import Decoder, Tail, fingerprint
+
+KEPT = 100
+"""Unreadable lines that are kept to be shown; all are counted."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Replay:
         return {
             "path": str(self.path),
             "rows": self.rows,
-            "unreadable": len(self.unreadable),
+            "unreadable": self.case.history.unreadable,
             "findings": [_finding(finding.document()) for finding in self.case.findings],
             "verdict": {
                 "kill": kill is not None,
@@ -64,13 +69,7 @@ def cannot_judge(case: judge.Case) -> list[str]:
 
 def lines(data: bytes) -> Iterator[Row | Unreadable]:
     """The rows of a whole file; a torn last line does not count."""
-    index = 0
-    for number, line in enumerate(data.split(b"\n")[:-1], 1):
-        if not line.strip():
-            continue
-        event = rows.decode(line, index, number)
-        index += isinstance(event, Row)
-        yield event
+    return Decoder().feed(data)
 
 
 def play(events: Iterable[Event], plan: Plan | None = None) -> judge.Case:
@@ -81,4 +80,42 @@ def play(events: Iterable[Event], plan: Plan | None = None) -> judge.Case:
     return case
 
 
-__all__ = ["Action", "Mapping", "Replay", "Tick", "cannot_judge", "contract", "lines", "play"]
+def read(path: Path) -> Replay:
+    """Replays a run folder with the looks at the clock that its journal holds, or a bare file.
+
+    Raises:
+        ValueError: there is nothing to replay; the message says what is missing and where.
+    """
+    folder = path if path.is_dir() else None
+    file = path / contract.METRICS if folder else path
+    if not file.exists():
+        here = "no such file or folder" if not path.exists() else f"a folder without {contract.METRICS}"
+        raise ValueError(f"{path}: {here}")
+    tail = Tail(file)
+    tail.rewritten()
+    past = journal.recall(folder, fingerprint(file)) if folder else journal.Past()
+    finals = {after for after, look in past.ticks if look.final}
+    case = judge.Case.open(plan.load(folder)[0] if folder else None)
+    unreadable: deque[Unreadable] = deque(maxlen=KEPT)
+    for event in journal.merge(tail.events(), past.ticks):
+        judge.step(case, event)
+        if isinstance(event, Unreadable):
+            if event.line == 0:
+                raise ValueError(f"{path}: {event.reason}")
+            unreadable.append(event)
+    last = _last_look(folder, case)
+    if last is not None and case.history.index not in finals:
+        judge.step(case, last)
+    return Replay(path, case, tail.rows, tuple(unreadable))
+
+
+def _last_look(folder: Path | None, case: judge.Case) -> Tick | None:
+    """The look that says that no more rows will come; None while the run may still write some."""
+    now = case.history.at or 0.0
+    if folder is None:
+        return Tick(now=now, final=True)
+    status = Status(folder)
+    status.refresh()
+    if status.state is None or not status.state.final:
+        return None
+    return replace(tick(status.document, now), final=True)

@@ -32,7 +32,7 @@ def decode(data: bytes, index: int, line: int) -> Row | Unreadable:
     never cost the row.
     """
     if len(data) > MAX_LINE:
-        return Unreadable(line, f"{len(data):,} bytes long; a row may have {MAX_LINE:,}")
+        return too_long(len(data), line)
     try:
         document = from_json(data)
     except ValueError as error:
@@ -71,7 +71,7 @@ def row(document: Mapping[str, Any], index: int, line: int) -> Row:
         "step" if event is None else str(event),
         step if type(step) is int else _whole(step),
         epoch if type(epoch) is int or type(epoch) is float else number_in(epoch),
-        _seconds(place["at"]) if "at" in place else None,
+        seconds(place["at"]) if "at" in place else None,
         number_in(place["elapsed"]) if "elapsed" in place else None,
         _text(get("run_id")),
         _text(get("phase")),
@@ -79,6 +79,10 @@ def row(document: Mapping[str, Any], index: int, line: int) -> Row:
         _whole(get("total_epochs")),
         _text(get("text")),
     )
+
+
+def too_long(size: int, line: int) -> Unreadable:
+    return Unreadable(line, f"{size:,} bytes long; a row may have {MAX_LINE:,}")
 
 
 def _odd(key: str, value: Any, into: dict[str, float | None]) -> None:
@@ -111,12 +115,12 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _seconds(value: object) -> float | None:
+def seconds(value: object) -> float | None:
     """Seconds since 1970 in a timestamp: a number (seconds or milliseconds) or ISO 8601."""
     number = number_in(value)
     if number is not None:
-        seconds = number / 1000 if number > 1e11 else number
-        return seconds if 1e8 < seconds < 1e11 else None
+        since = number / 1000 if number > 1e11 else number
+        return since if 1e8 < since < 1e11 else None
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value)

@@ -1,0 +1,185 @@
+"""The hands of `enforce`: sees how a run stands, takes the step that is due, and journals it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+import contract
+from checker import enforce, journal, process
+from checker.enforce import Did, Pursuit
+from checker.events import Life, Tick
+from checker.finding import Finding, Severity
+from checker.judge import Case
+from checker.rows import seconds
+from checker.status import Status, ack
+from checker.terms import Mode, Moment
+
+_PHRASE = {Did.REQUESTED: "kill requested", Did.RECOVERED: "recovered before the kill", Did.STACK_DUMP: "stack dump"}
+
+_SYNCED = (Did.REQUESTED, Did.SIGTERM, Did.SIGKILL)
+
+Write = Callable[[str, journal.Entry, bool], None]
+"""Journals an entry: its kind, its content, and whether to wait until it would survive a power cut."""
+
+Say = Callable[[str, Severity, str], None]
+
+
+class Chase:
+    """All wishes to stop one run."""
+
+    def __init__(self, status: Status, mode: Mode, write: Write, say: Say) -> None:
+        self.status, self.mode = status, mode
+        self.pursuits: list[Pursuit] = []
+        self.moment = Moment(0.0, 0.0)
+        """Of the present turn."""
+        self._write, self._say = write, say
+        self._heartbeat: tuple[object, float] = (None, 0.0)
+        self._final_since: float | None = None
+
+    @property
+    def active(self) -> bool:
+        """A stop has been asked for and is not yet settled."""
+        return any(Did.REQUESTED in pursuit.done and not pursuit.ended for pursuit in self.pursuits)
+
+    def open(self, finding: Finding, past: journal.Past, row_at: float | None, look: Tick | None) -> None:
+        """Opens the pursuit of a finding, or takes up the one that an earlier checker began."""
+        pursuit = enforce.of_finding(finding, past.file or "")
+        if look is None:
+            pursuit.row_at = row_at
+        else:
+            pursuit.started_at = look.started_at
+        self._resume(pursuit, past)
+
+    def adopt(self, past: journal.Past) -> None:
+        """Takes over a request that a person made with `checker kill`."""
+        document = self.status.document
+        if self.mode is not Mode.ACT or self.status.state is not contract.State.RUNNING or "kill" not in document:
+            return
+        pursuit = enforce.of_person(document, self.moment.mono)
+        if pursuit is None or any(pursuit.id == known.id for known in self.pursuits):
+            return
+        known = past.acts_on(pursuit.id)
+        self._resume(pursuit, past)
+        if not known:
+            self._did(pursuit, Did.REQUESTED, f"a person asked: {pursuit.kill.reason}")
+
+    def _resume(self, pursuit: Pursuit, past: journal.Past) -> None:
+        wall = self.moment.wall
+        acts = [(act, max(0.0, wall - (seconds(act.get("at")) or wall))) for act in past.acts_on(pursuit.id)]
+        enforce.resume(pursuit, acts, self.moment.mono, observe=self.mode is Mode.OBSERVE)
+        self.pursuits.append(pursuit)
+
+    def drive(self, case: Case) -> None:
+        """Takes every step that is due. Only one request per run is driven, however many rules ask for it."""
+        self._watch_signs()
+        for pursuit in sorted(self.pursuits, key=lambda pursuit: Did.REQUESTED not in pursuit.done):
+            while not pursuit.ended:
+                seen = self._seen(pursuit, case)
+                due = enforce.next_act(pursuit, self.moment.mono, seen, observe=self.mode is Mode.OBSERVE)
+                if due is None or not self._perform(pursuit, due, case):
+                    break
+            if Did.REQUESTED in pursuit.done and not pursuit.ended:
+                return
+
+    # ------------------------------------------------------------------------------------------------------ seeing
+
+    def _watch_signs(self) -> None:
+        """Notes by our own clock when the heartbeat last moved and since when the run has been over."""
+        beat = self.status.document.get("heartbeat_at")
+        if beat != self._heartbeat[0]:
+            self._heartbeat = (beat, self.moment.mono)
+        final = self.status.state is not None and self.status.state.final
+        self._final_since = (
+            (self._final_since if self._final_since is not None else self.moment.mono) if final else None
+        )
+
+    def _seen(self, pursuit: Pursuit, case: Case) -> enforce.Seen:
+        document = self.status.document
+        named = process.parse(document)
+        asked = contract.Kill.parse(document.get("kill"))
+        answer = ack(document)
+        if document.get("phase") == contract.Phase.CHECKPOINT and self.moment.mono - self._heartbeat[1] < enforce.FRESH:
+            pursuit.saving_at = self.moment.mono
+        episode = case.episodes.get(pursuit.rule or "")
+        ended = pursuit.rule is not None and pursuit.id not in {found.id for found in case.open_findings()}
+        if pursuit.rule is not None and pursuit.id == pursuit.kill.id:  # a person's request that names a rule
+            ended = False
+        return enforce.Seen(
+            state=self.status.state,
+            final_for=self.moment.mono - self._final_since if self._final_since is not None else 0.0,
+            foreign=enforce.foreign(pursuit, self.status.run_id, named),
+            standing=contract.pending_kill(document) is not None,
+            acked=answer is not None and answer[0] in {pursuit.kill.id, asked.id if asked else None},
+            life=process.look(pursuit.process or named),
+            sure=pursuit.rule is None or (episode is not None and episode.since_sure is not None),
+            over=ended or enforce.stale(pursuit, seconds(document.get("started_at"))),
+            can_dump=enforce.may_dump(document.get("stack_signal")),
+        )
+
+    # ------------------------------------------------------------------------------------------------------- doing
+
+    def _perform(self, pursuit: Pursuit, due: Did, case: Case) -> bool:
+        """Takes one step and journals it; False when it must be tried again later."""
+        try:
+            did, text = self._take(pursuit, due, case)
+        except enforce.Later:
+            return False
+        self._did(pursuit, did, text)
+        return True
+
+    def _take(self, pursuit: Pursuit, due: Did, case: Case) -> tuple[Did, str]:
+        if due is Did.REQUESTED:
+            return self._request(pursuit, case)
+        if due is Did.REASSERTED:
+            trouble = enforce.ask(self.status.file, pursuit.kill)
+            self.status.refresh()
+            return (Did.CANNOT, trouble) if trouble else (due, "the request had vanished from the status file")
+        if due in (Did.STACK_DUMP, Did.SIGTERM, Did.SIGKILL):
+            trouble = enforce.send(due, pursuit.process, self.status.document.get("stack_signal"))
+            pid = pursuit.process.pid if pursuit.process else None
+            return (Did.CANNOT, trouble) if trouble else (due, f"sent to process {pid}")
+        return due, self._sentence(pursuit, due)
+
+    def _request(self, pursuit: Pursuit, case: Case) -> tuple[Did, str]:
+        if Did.LOOKED_AGAIN not in pursuit.done:
+            self._did(pursuit, Did.LOOKED_AGAIN, f"still so at row {case.history.index}")
+        pursuit.kill = replace(pursuit.kill, run_id=self.status.run_id)
+        pursuit.process = process.parse(self.status.document)
+        standing = contract.pending_kill(self.status.document)
+        trouble = enforce.ask(self.status.file, pursuit.kill)
+        self.status.refresh()
+        if trouble:
+            return Did.CANNOT, trouble
+        pursuit.done.pop(Did.CANNOT, None)
+        return Did.REQUESTED, f"{standing.requested_by} had asked already" if standing else pursuit.kill.reason
+
+    def _sentence(self, pursuit: Pursuit, due: Did) -> str:
+        answer = ack(self.status.document)
+        took = self.moment.mono - pursuit.done.get(Did.REQUESTED, self.moment.mono)
+        alive = process.look(pursuit.process) in (Life.ALIVE, Life.STOPPED)
+        sentences = {
+            Did.CANNOT: "there is no status file, so no trainer looks for a request",
+            Did.ACKNOWLEDGED: f"at step {answer[1]}" if answer and answer[1] is not None else "without a step",
+            Did.STOPPED: f"after {took:.1f} s{'; its process lives on with other work' if alive else ''}",
+            Did.RECOVERED: "it went away again; nothing more is done",
+            Did.OBSERVED: f"would have asked to stop: {pursuit.kill.reason}",
+            Did.UNANSWERED: f"not gone {took:.0f} s after the request, SIGKILL included: look at the machine",
+        }
+        return sentences[due]
+
+    def _did(self, pursuit: Pursuit, did: Did, text: str) -> None:
+        """Records a step, in the journal and in the pursuit."""
+        pursuit.done[did] = self.moment.mono
+        if did is Did.REASSERTED:
+            pursuit.reasserted += 1
+            if pursuit.reasserted & (pursuit.reasserted - 1):
+                return  # told the 1st, 2nd, 4th, 8th … time: some trainers overwrite the file for ever
+        content: journal.Entry = {"finding": pursuit.id, "rule": pursuit.rule, "act": str(did), "text": text}
+        if did is Did.REQUESTED:
+            content |= {"kill": pursuit.kill.id, "run_id": pursuit.kill.run_id}
+            content["process"] = asdict(pursuit.process) if pursuit.process else None
+        self._write("act", content, did in _SYNCED)
+        if did is not Did.LOOKED_AGAIN:
+            severity = Severity.CRITICAL if did in (Did.CANNOT, Did.UNANSWERED) else Severity.INFO
+            self._say(f"{_PHRASE.get(did, did)}: {text}", severity, pursuit.rule or "person")

@@ -1,0 +1,310 @@
+"""The command line. Modules are imported by the command that needs them, so that every command starts at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from checker.run import Run
+
+HEALTHY, WARNED, BROKEN = 0, 1, 2
+USAGE = 2
+
+
+class Complaint(Exception):
+    """One sentence about what the user asked for and why it cannot be done."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except Complaint as complaint:
+        return _complain(str(complaint))
+    except BrokenPipeError:  # `checker status … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return HEALTHY
+    except KeyboardInterrupt:
+        return 130
+
+
+def _complain(text: str) -> int:
+    from checker.show import clean
+
+    print(f"checker: {clean(text)}", file=sys.stderr)
+    return USAGE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="checker", description="Watches training runs and stops the doomed ones.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    watch = commands.add_parser("watch", help="watch every run below a folder, and stop what is doomed")
+    watch.add_argument("folder", type=Path, metavar="DIR")
+    watch.add_argument("--observe", action="store_true", help="touch no run; journal what would have been stopped")
+    watch.add_argument("--poll", type=_positive, default=1.0, metavar="SECONDS", help="look at least this often (1.0)")
+    watch.add_argument("--while-pid", type=_pid, metavar="PID", help="end when this process has ended and all is told")
+    watch.set_defaults(command=_watch)
+
+    once = commands.add_parser("once", help="judge what is there, write the reports and end")
+    once.add_argument("folder", type=Path, metavar="DIR")
+    once.set_defaults(command=_once)
+
+    replay = commands.add_parser("replay", help="what the checker would have done about recorded runs")
+    replay.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="a run folder or a .jsonl file")
+    replay.add_argument("--json", action="store_true", help="one JSON object per path and line")
+    replay.set_defaults(command=_replay)
+
+    kill = commands.add_parser("kill", help="ask a run to stop; a watching checker sees to it that it does")
+    kill.add_argument("run", type=Path, metavar="RUN")
+    kill.add_argument("--reason", required=True, metavar="TEXT")
+    kill.set_defaults(command=_kill)
+
+    status = commands.add_parser("status", help="one table of all runs below a folder")
+    status.add_argument("folder", type=Path, metavar="DIR")
+    status.set_defaults(command=_status)
+
+    explain = commands.add_parser("explain", help="what a rule sees, why it matters, how it decides, what to do")
+    explain.add_argument("rule", nargs="?", metavar="RULE")
+    explain.set_defaults(command=_explain)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence; the full usage is what `--help` is for."""
+
+    def error(self, message: str) -> Any:
+        self.exit(USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0.01 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.01 and 3600 seconds")
+    return value
+
+
+def _pid(text: str) -> int:
+    value = int(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a process id")
+    return value
+
+
+def _root(folder: Path) -> Path:
+    if not folder.exists():
+        raise Complaint(f"{folder}: no such folder")
+    if not folder.is_dir():
+        raise Complaint(f"{folder}: not a folder")
+    return folder.resolve()
+
+
+def _reporter(root: Path) -> tuple[Callable[[Run], None], Callable[[], None]]:
+    """What writes one run's reports, and what writes the checklist over all of them."""
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    if find_spec("checker.report") is None or find_spec("checker.checklist") is None:
+        return lambda _: None, lambda: None
+    report, checklist = import_module("checker.report"), import_module("checker.checklist")
+
+    def write(run: Run) -> None:
+        report.write(
+            run.folder,
+            run.case,
+            status=run.document or None,
+            experiment=run.experiment,
+            acts=run.acts,
+            unreadable=list(run.unreadable),
+        )
+
+    return write, lambda: checklist.write(root)
+
+
+# ------------------------------------------------------------------------------------------------------- commands
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    from checker.daemon import Daemon, Held, only_one
+    from checker.show import Screen, line
+    from checker.terms import Mode
+
+    root = _root(arguments.folder)
+    mode = Mode.OBSERVE if arguments.observe else Mode.ACT
+    try:
+        with only_one(root):
+            report, summarize = _reporter(root)
+            daemon = Daemon(root, mode=mode, poll=arguments.poll, on_change=report, on_changes=summarize)
+            daemon.catch_signals()
+            over = _ending(daemon, arguments.while_pid)
+            if not sys.stdout.isatty():
+                daemon.tell = lambda notices: [print(line(notice), flush=True) for notice in notices]
+                print(f"watching {root}{' (observing only)' if arguments.observe else ''}", flush=True)
+                daemon.run(over)
+                return HEALTHY
+            with Screen() as screen:
+                daemon.tell = screen.tell
+                daemon.after_round = lambda: screen.draw(daemon.runs.values())
+                daemon.run(over)
+            return HEALTHY
+    except Held as held:
+        raise Complaint(str(held)) from None
+    except OSError as error:
+        raise Complaint(f"{root} cannot be watched: {error}") from None
+
+
+def _ending(daemon: Any, pid: int | None) -> Callable[[], bool]:
+    """Whether the process that the watch belongs to has ended and nothing is left to be told."""
+    import time
+
+    from contract import process_started
+
+    if pid is None:
+        return lambda: False
+    started, ended = process_started(pid), [0.0]
+
+    def over() -> bool:
+        if process_started(pid) == started and started is not None:
+            return False
+        ended[0] = ended[0] or time.monotonic()
+        waited = time.monotonic() - ended[0]
+        return waited >= 2 * daemon.alarm.poll and (daemon.quiet or waited >= 60)
+
+    return over
+
+
+def _once(arguments: argparse.Namespace) -> int:
+    from contextlib import ExitStack
+
+    from checker.daemon import Held, judge_once, only_one
+    from checker.finding import Severity
+    from checker.show import line
+    from checker.terms import Mode
+
+    root = _root(arguments.folder)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(only_one(root))
+        except Held as held:
+            raise Complaint(f"{held}; it judges and reports all the time (see `checker status`)") from None
+        except OSError as error:
+            raise Complaint(f"{root} cannot be written: {error}") from None
+        report, summarize = _reporter(root)
+        runs, notices = judge_once(root, mode=Mode.JUDGE, on_change=report)
+        summarize()
+    if not runs and not notices:
+        raise Complaint(f"{root}: no run folders (none with metrics.jsonl, training_status.json or experiment.json)")
+    for notice in notices:
+        print(line(notice))
+    found = [finding.severity for run in runs for finding in run.case.open_findings()]
+    worst = max((severity.rank for severity in found), default=0)
+    print(f"{len(runs)} runs, {sum(severity is not Severity.INFO for severity in found)} open findings")
+    broken = any(notice.text.startswith("cannot be judged") for notice in notices)
+    return BROKEN if broken else (HEALTHY, WARNED, BROKEN)[worst]
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from checker import replay
+
+    code = HEALTHY
+    for path in arguments.paths:
+        try:
+            found = replay.read(path)
+        except (ValueError, OSError) as error:
+            code = _complain(str(error))
+            continue
+        if arguments.json:
+            from contract import encode
+
+            print(encode(found.document()).decode())
+        else:
+            _print_replay(found)
+    return code
+
+
+def _print_replay(found: Any) -> None:
+    from checker.show import clean
+
+    document = found.document()
+    print(f"{clean(found.path)}: {document['rows']} rows, {document['unreadable']} unreadable lines")
+    for finding in document["findings"]:
+        step = "-" if finding["step"] is None else finding["step"]
+        head = f"row {finding['row']} step {step} {finding['rule']} {finding['severity']} {finding['action']}"
+        print(f"  {head}  {clean(finding['summary'])}")
+    verdict = document["verdict"]
+    at = f"row {verdict['row']}" if verdict["step"] is None else f"step {verdict['step']}"
+    print(f"  verdict: {'stop, ' + verdict['rule'] + ' at ' + at if verdict['kill'] else 'let it run'}")
+    for text in document["cannot_judge"]:
+        print(f"  cannot judge: {clean(text)}")
+
+
+def _kill(arguments: argparse.Namespace) -> int:
+    import uuid
+
+    import contract
+    from checker.enforce import PERSON, Later, ask
+    from checker.show import clean
+
+    folder = _root(arguments.run)
+    status = contract.StatusFile(folder)
+    try:
+        document = status.read()
+    except (contract.Unreadable, OSError) as error:
+        raise Complaint(f"{error}; nothing was asked") from None
+    if document is None:
+        raise Complaint(f"{folder}: no {contract.STATUS}, so no trainer looks for a request")
+    state = contract.run_state(document)
+    if state is not contract.State.RUNNING:
+        raise Complaint(f"{folder}: the run is {state}; there is nothing to stop")
+    earlier = contract.pending_kill(document)
+    run_id = document.get("run_id")
+    kill = contract.Kill(
+        id=f"person-{uuid.uuid4().hex[:8]}",
+        reason=arguments.reason,
+        requested_by=PERSON,
+        requested_at=contract.now(),
+        run_id=run_id if isinstance(run_id, str) else None,
+    )
+    try:
+        trouble = ask(status, kill)
+    except Later as later:
+        trouble = str(later)
+    if trouble:
+        raise Complaint(f"{folder}: {trouble}")
+    if earlier is not None:
+        print(f"{clean(earlier.requested_by)} had asked already: {clean(earlier.reason)}")
+    else:
+        print(f"asked {clean(folder.name)} to stop; it saves a checkpoint first. The answer appears under `ack` in")
+        print(f"{clean(status.path)}. A watching checker (`checker watch`) forces it when no answer comes.")
+    return HEALTHY
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from checker.show import table
+    from checker.summary import lines
+
+    root = _root(arguments.folder)
+    found = lines(root)
+    if not found:
+        raise Complaint(f"{root}: no run folders (none with metrics.jsonl, training_status.json or experiment.json)")
+    Console(width=None if sys.stdout.isatty() else 160).print(table(found))
+    return HEALTHY
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from importlib import import_module
+
+    try:
+        print(import_module("checker.explain").text(arguments.rule))
+    except (KeyError, ValueError) as error:
+        raise Complaint(str(error.args[0] if error.args else error)) from None
+    return HEALTHY

@@ -1,0 +1,163 @@
+"""`findings.jsonl`: what was found, on what evidence, and what was done about it. Written before anything is touched.
+
+A finding that came from a look at the clock is preceded by that look, so a replay can look again at the same moment.
+The entries after the last `file` entry are about the metrics file as it is now; earlier ones are about a file that has
+since been replaced, and stay as history.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import contract
+from checker.events import Event, Life, Row, Tick, Unreadable
+from checker.judge import Effect, Found
+
+MAX_LINE = 1 << 20
+"""Bytes. A longer line was not written by a checker."""
+
+Entry = dict[str, Any]
+
+
+class Journal:
+    """The open journal of one run folder; the file is made by the first entry."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / contract.FINDINGS
+        self._appender: contract.Appender | None = None
+
+    def write(self, kind: str, content: Mapping[str, Any], *, sync: bool = False) -> Entry:
+        """Appends one entry and returns it; `sync` waits until it would survive a power cut."""
+        entry = {"v": contract.FORMAT, "kind": kind, **content, "at": contract.now()}
+        if self._appender is None:
+            self._appender = contract.Appender(self.path)
+        self._appender.append(entry, sync=sync)
+        return entry
+
+    def close(self) -> None:
+        if self._appender is not None:
+            self._appender.close()
+            self._appender = None
+
+
+@dataclass
+class Past:
+    """What a journal says about the metrics file as it is now."""
+
+    told: set[str] = field(default_factory=set)
+    """Keys of the effects that have been journaled."""
+    ticks: deque[tuple[int, Tick]] = field(default_factory=deque)
+    """The looks at the clock that mattered, each with the row it came after."""
+    acts: list[Entry] = field(default_factory=list)
+    file: str | None = None
+    """Fingerprint of the metrics file that the entries are about; None when there are none."""
+    unreadable: int = 0
+
+    def acts_on(self, finding: str) -> list[Entry]:
+        return [act for act in self.acts if act.get("finding") == finding]
+
+
+def entries(folder: Path) -> Iterator[Entry | None]:
+    """Every entry of a journal, None for each line that is none."""
+    path = folder / contract.FINDINGS
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        while line := file.readline(MAX_LINE):
+            if line.strip():
+                yield _entry(line)
+
+
+def _entry(line: bytes) -> Entry | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("kind"), str) else None
+
+
+def recall(folder: Path, file: str) -> Past:
+    """The past of the metrics file whose fingerprint is `file`; empty when the journal is about another one."""
+    past = Past()
+    for entry in entries(folder):
+        if entry is None:
+            past.unreadable += 1
+        elif entry["kind"] == "file":
+            past = Past(file=str(entry.get("fingerprint") or ""), unreadable=past.unreadable)
+        else:
+            _recall_one(past, entry)
+    # A journal that began before the first row knows no fingerprint yet, and goes with whatever came.
+    return past if past.file in (None, "", file) else Past()
+
+
+def _recall_one(past: Past, entry: Entry) -> None:
+    kind = entry["kind"]
+    if kind in ("finding", "recovered"):
+        past.told.add(str(entry.get("id")))
+    elif kind == "act":
+        past.acts.append(entry)
+    elif kind == "tick":
+        found = tick_in(entry)
+        if found is None:
+            past.unreadable += 1
+        else:
+            past.ticks.append(found)
+
+
+# --------------------------------------------------------------------------------------------------------- effects
+
+
+def key(effect: Effect) -> str:
+    """The same effect has the same key in the daemon, after its restart and in a replay."""
+    if isinstance(effect, Found):
+        return effect.finding.id
+    return f"{effect.run_id or 'run'}/{effect.rule}/{effect.episode}/recovered"
+
+
+def content(effect: Effect) -> Entry:
+    """What is journaled of an effect."""
+    if isinstance(effect, Found):
+        return effect.finding.document()
+    return {"id": key(effect), **effect._asdict()}
+
+
+# ----------------------------------------------------------------------------------------------------------- ticks
+
+
+def tick_out(tick: Tick, after_row: int) -> Entry:
+    return {"after_row": after_row, **{name: value for name, value in asdict(tick).items() if value is not None}}
+
+
+_TICK_FIELDS = {item.name for item in fields(Tick)}
+
+
+def tick_in(entry: Mapping[str, Any]) -> tuple[int, Tick] | None:
+    """The look that an entry holds and the row it came after, or None when the entry is garbage."""
+    known = {name: value for name, value in entry.items() if name in _TICK_FIELDS}
+    after = entry.get("after_row")
+    try:
+        tick = Tick(**{**known, "life": Life(known.get("life", Life.UNKNOWN))})
+    except (TypeError, ValueError):
+        return None
+    numbers = (tick.now, *(getattr(tick, name) for name in _TICK_FIELDS if name.endswith(("_at", "_since"))))
+    good = type(after) is int and all(item is None or contract.number_in(item) is not None for item in numbers)
+    return (after, tick) if good and type(after) is int else None
+
+
+def merge(events: Iterable[Row | Unreadable], ticks: deque[tuple[int, Tick]]) -> Iterator[Event]:
+    """`events` with each of the journaled looks where it was made; takes from `ticks` what it has used."""
+    yield from _due(ticks, -1)
+    for event in events:
+        yield event
+        if isinstance(event, Row):
+            yield from _due(ticks, event.index)
+
+
+def _due(ticks: deque[tuple[int, Tick]], row: int) -> Iterator[Tick]:
+    while ticks and ticks[0][0] <= row:
+        yield ticks.popleft()[1]

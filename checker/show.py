@@ -1,0 +1,145 @@
+"""What people see in a terminal. Everything a run wrote is cleaned first: a log must not steer a terminal."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import contract
+from checker.events import Life
+from checker.finding import Severity
+from checker.names import TRAIN_LOSS
+from checker.run import Run
+from checker.terms import Notice
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]+")
+_STYLE = {Severity.CRITICAL: "bold red", Severity.WARNING: "yellow", Severity.INFO: ""}
+_EVENTS = 8
+
+
+def clean(text: object, limit: int = 400) -> str:
+    """`text` on one line, without escape sequences, control characters or tricks with the writing direction."""
+    short = _CONTROL.sub(" ", _ESCAPE.sub("", str(text))).strip()
+    return short if len(short) <= limit else short[: limit - 1] + "…"
+
+
+def line(notice: Notice) -> str:
+    """A notice as one line of a log."""
+    severity = notice.severity if notice.severity is not Severity.INFO else ""
+    head = " ".join(part for part in (clean(notice.run), clean(notice.rule), severity) if part)
+    return f"{time.strftime('%H:%M:%S')} {head} → {clean(notice.text)}"
+
+
+class Line(NamedTuple):
+    """One run in a table; finished strings."""
+
+    run: str
+    state: str
+    step: str
+    phase: str
+    loss: str
+    findings: str
+    severity: Severity
+    rank: tuple[int, float]
+
+
+def row(run: Run) -> Line:
+    """A run as it stands in the table."""
+    history, document = run.case.history, run.document
+    series = history.series[TRAIN_LOSS]
+    bad = history.bad_now(TRAIN_LOSS)
+    loss = str(bad.last) if bad is not None else f"{series.last:.5g}" if series.count else "-"
+    found = run.case.open_findings()
+    worst = max((finding.severity for finding in found), key=lambda severity: severity.rank, default=Severity.INFO)
+    step = document.get("step", history.step)
+    total = document.get("total_steps") or history.total_steps
+    running = run.state is contract.State.RUNNING and run.life is not Life.GONE
+    return Line(
+        clean(run.name, 40),
+        _state(run),
+        clean(f"{step if step is not None else '-'}{f'/{total}' if total else ''}", 24),
+        clean(document.get("phase") or history.phase, 16),
+        loss,
+        clean(", ".join(finding.rule for finding in found) or "-", 60),
+        worst,
+        (0 if running else 1, -(history.at or 0.0)),
+    )
+
+
+def _state(run: Run) -> str:
+    if run.state is None:
+        return "no status"
+    if run.chasing:
+        return "stopping"
+    gone = run.state is contract.State.RUNNING and run.life is Life.GONE
+    return "process gone" if gone else str(run.state)
+
+
+def table(lines: Sequence[Line], height: int | None = None, title: str = "") -> Table:
+    """The runs, running ones and newest first; at most `height` of them, and then how many are left out."""
+    from rich.table import Table
+    from rich.text import Text
+
+    found = Table("run", "state", "step", "phase", "loss", "findings", title=title or None, expand=False)
+    ordered = sorted(lines, key=lambda line: line.rank)
+    shown = ordered if height is None or len(ordered) <= height else ordered[: max(1, height - 1)]
+    for item in shown:
+        cells = [Text(cell) for cell in item[:5]]
+        found.add_row(*cells, Text(item.findings, style=_STYLE[item.severity]))
+    if len(shown) < len(ordered):
+        found.add_row(Text(f"… and {len(ordered) - len(shown)} more", style="dim"))
+    return found
+
+
+class Screen:
+    """The live table and the last few events, on a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console()
+        self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
+        self._events: deque[Notice] = deque(maxlen=_EVENTS)
+        self._lines: deque[str] = deque(maxlen=_EVENTS)
+        self._drawn = 0.0
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def tell(self, notices: Iterable[Notice]) -> None:
+        for notice in notices:
+            self._events.append(notice)
+            self._lines.append(line(notice))
+        self._drawn = 0.0
+
+    def draw(self, runs: Iterable[Run]) -> None:
+        """Draws at most four times a second: a busy run must not make the checker spend its time on drawing."""
+        now = time.monotonic()
+        if now - self._drawn < 0.25:
+            return
+        self._drawn = now
+        self._live.update(self._picture([row(run) for run in runs]), refresh=True)
+
+    def _picture(self, lines: list[Line]) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        height = max(3, self._console.size.height - _EVENTS - 6)
+        pairs = zip(self._events, self._lines, strict=True)
+        events = [
+            Text(text, style=_STYLE[notice.severity], no_wrap=True, overflow="ellipsis") for notice, text in pairs
+        ]
+        return Group(table(lines, height), *events)

@@ -1,0 +1,96 @@
+"""What a status file says, read without trusting it: any key may be missing, wrong or from another program."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import contract
+from checker import rows
+from checker.events import Life, Tick
+
+MAX_SIZE = 1 << 24
+"""Bytes. A status file has a few KB; a larger one is not read."""
+
+
+class Status:
+    """The status file of one run folder; read again only when it has changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = contract.StatusFile(folder)
+        self.document: dict[str, Any] = {}
+        """The last readable document; empty while there is none."""
+        self.problem: str | None = None
+        self._stamp: contract.Stamp | None = None
+
+    def refresh(self) -> bool:
+        """Reads the file if it has changed since; True when there is a new document."""
+        try:
+            info = os.stat(self.file.path)
+        except OSError:
+            changed, self.document, self._stamp = bool(self.document), {}, None
+            return changed
+        found = contract.stamp(info)
+        if found == self._stamp:
+            return False
+        if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_SIZE:
+            self._stamp, self.problem = found, f"{contract.STATUS} is not a regular file of at most {MAX_SIZE:,} bytes"
+            return False
+        return self._read(found)
+
+    def _read(self, found: contract.Stamp) -> bool:
+        """Takes the new document; a half-saved one leaves the old in force and is tried again at the next look."""
+        try:
+            document = self.file.read()
+        except (contract.Unreadable, OSError) as error:
+            self.problem = str(error)
+            return False
+        self._stamp, self.problem = found, None
+        self.document = document or {}
+        return True
+
+    @property
+    def state(self) -> contract.State | None:
+        return contract.run_state(self.document) if self.document else None
+
+    @property
+    def run_id(self) -> str | None:
+        return text(self.document, "run_id")
+
+
+def text(document: Mapping[str, Any], key: str) -> str | None:
+    value = document.get(key)
+    return value if isinstance(value, str) else None
+
+
+def whole(document: Mapping[str, Any], key: str) -> int | None:
+    value = document.get(key)
+    return value if type(value) is int else None
+
+
+def ack(document: Mapping[str, Any]) -> tuple[str, int | None] | None:
+    """The id of the request that the trainer has answered, and the step at which it did."""
+    found = document.get("ack")
+    if not isinstance(found, Mapping) or not isinstance(found.get("id"), str):
+        return None
+    return found["id"], whole(found, "step")
+
+
+def tick(document: Mapping[str, Any], now: float) -> Tick:
+    """What the judge is told about the clock and the status; the process is added by who looked at it."""
+    return Tick(
+        now=now,
+        state=str(contract.run_state(document)) if document else None,
+        run_id=text(document, "run_id"),
+        step=whole(document, "step"),
+        phase=text(document, "phase"),
+        phase_since=rows.seconds(document.get("phase_since")),
+        heartbeat_at=rows.seconds(document.get("heartbeat_at")),
+        progress_at=rows.seconds(document.get("progress_at")),
+        started_at=rows.seconds(document.get("started_at")),
+        error=text(document, "error"),
+        life=Life.UNKNOWN,
+    )

@@ -1,0 +1,101 @@
+"""A quick look at many runs: their status files, their last rows and their journals, without judging anything."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import contract
+from checker import journal, process, rows
+from checker.events import Life, Row
+from checker.finding import Severity
+from checker.names import ALIASES, TRAIN_LOSS
+from checker.show import Line, clean
+from checker.status import Status
+from checker.tail import Decoder
+from checker.watch import folders
+
+_TAIL = 1 << 16
+"""Bytes of the end of a log in which the last loss is looked for."""
+
+
+def lines(root: Path) -> list[Line]:
+    """One line per run folder at or below `root`."""
+    return [_line(folder, folder.name if folder == root else str(folder.relative_to(root))) for folder in folders(root)]
+
+
+def _line(folder: Path, name: str) -> Line:
+    status = Status(folder)
+    status.refresh()
+    document = status.document
+    last, loss = _last_rows(folder / contract.METRICS)
+    found, severity = _findings(folder)
+    running = status.state is contract.State.RUNNING
+    state = str(status.state) if status.state else status.problem or "no status"
+    if running and process.look(process.parse(document)) is Life.GONE:
+        state, running = "process gone", False
+    step = document.get("step", last.step if last else None)
+    total = document.get("total_steps")
+    at = rows.seconds(document.get("heartbeat_at")) or (last.at if last else None) or 0.0
+    return Line(
+        clean(name, 40),
+        clean(state, 24),
+        clean(f"{step if step is not None else '-'}{f'/{total}' if total else ''}", 24),
+        clean(document.get("phase") or "-", 16),
+        loss,
+        clean(found or "-", 60),
+        severity,
+        (0 if running else 1, -at),
+    )
+
+
+def _last_rows(path: Path) -> tuple[Row | None, str]:
+    """The last row of a log and the last train loss in its end."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None, "-"
+    try:
+        info = os.fstat(fd)
+        start = max(0, info.st_size - _TAIL)
+        data = os.pread(fd, _TAIL, start) if stat.S_ISREG(info.st_mode) else b""
+    finally:
+        os.close(fd)
+    if start:
+        data = data.partition(b"\n")[2]
+    found = [event for event in Decoder().feed(data) if isinstance(event, Row)]
+    losses = [loss for row in found if (loss := _loss(row.values)) is not None]
+    return (found[-1] if found else None), (losses[-1] if losses else "-")
+
+
+def _loss(values: Mapping[str, float | None]) -> str | None:
+    names = sorted((name for name in values if ALIASES.get(name.lower(), ("",))[0] == TRAIN_LOSS), key=_rank)
+    if not names:
+        return None
+    value = values[names[0]]
+    return "null" if value is None else f"{value:.5g}" if math.isfinite(value) else str(value)
+
+
+def _rank(name: str) -> int:
+    return ALIASES[name.lower()][1]
+
+
+def _findings(folder: Path) -> tuple[str, Severity]:
+    """The rules that have something open in the journal, and the gravest severity among them."""
+    open_: dict[str, dict[str, Any]] = {}
+    for entry in journal.entries(folder):
+        if entry is None:
+            continue
+        if entry["kind"] == "file":
+            open_.clear()
+        elif entry["kind"] == "finding":
+            open_[str(entry.get("rule"))] = entry
+        elif entry["kind"] == "recovered":
+            open_.pop(str(entry.get("rule")), None)
+    known = [Severity(item["severity"]) for item in open_.values() if item.get("severity") in list(Severity)]
+    worst = max(known, key=lambda severity: severity.rank, default=Severity.INFO)
+    return ", ".join(open_), worst

@@ -1,0 +1,189 @@
+"""Bytes become events: one run's `metrics.jsonl`, read as it grows.
+
+Only what ends with a newline counts. Which events come out depends on the bytes alone, never on how they arrived; so
+the daemon, which reads a file in a thousand pieces, and a replay, which reads it in one, see the same run.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from checker import rows
+from checker.events import Row, Unreadable
+
+CHUNK = 1 << 18
+"""Bytes per read: large enough that a gigabyte is read at full speed, small enough to be forgotten."""
+
+_MARK = 64
+"""Bytes before the offset that are kept and compared: a file rewritten in place may well be longer than the old one."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Decoder:
+    """The pure half: feed it bytes in pieces of any size."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.rows = 0
+        self._rest = bytearray()
+        self._skipped = 0
+
+    def feed(self, data: bytes) -> Iterator[Row | Unreadable]:
+        """The events that `data` completes; what follows the last newline is held back."""
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            self._keep(data[start:end])
+            start = end + 1
+            event = self._line()
+            if event is not None:
+                yield event
+        self._keep(data[start:])
+
+    def _keep(self, piece: bytes) -> None:
+        """Remembers part of a line, or only its length once it is too long to be a row."""
+        if self._skipped or len(self._rest) + len(piece) > rows.MAX_LINE:
+            self._skipped += len(self._rest) + len(piece)
+            self._rest.clear()
+        else:
+            self._rest += piece
+
+    def _line(self) -> Row | Unreadable | None:
+        self.lines += 1
+        if self._skipped:
+            size, self._skipped = self._skipped, 0
+            return rows.too_long(size, self.lines)
+        line = bytes(self._rest)
+        self._rest.clear()
+        if self.lines == 1:
+            line = line.removeprefix(_BOM)
+        if not line.strip():
+            return None
+        event = rows.decode(line, self.rows, self.lines)
+        self.rows += isinstance(event, Row)
+        return event
+
+
+class Tail:
+    """One file and how far it has been read. No file stays open between two looks, so ten thousand runs fit."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = 0
+        self.missing = True
+        self._decoder = Decoder()
+        self._id: tuple[int, int] | None = None
+        self._mark = b""
+        self._modified = -1
+        self._told: tuple[int, int] | str | None = None
+
+    @property
+    def rows(self) -> int:
+        return self._decoder.rows
+
+    def rewritten(self) -> bool:
+        """Whether the bytes read so far are no longer the file's beginning. If so, the next `events` start at byte 0.
+
+        A file that was cut, replaced, or deleted and made anew tells another story from its first byte; nothing that
+        was concluded from the old one holds for it.
+        """
+        try:
+            info = os.stat(self.path)
+        except OSError:
+            self.missing = True
+            return False
+        again = self.missing and self._id is not None
+        self.missing = False
+        same = not again and self._id in (None, _identity(info)) and info.st_size >= self.offset
+        if same and (info.st_mtime_ns == self._modified or self._same_mark()):
+            self._modified = info.st_mtime_ns
+            return False
+        read_something = self.offset > 0
+        self._start_over()
+        return read_something
+
+    def _start_over(self) -> None:
+        self.offset, self._decoder, self._id, self._mark = 0, Decoder(), None, b""
+
+    def _same_mark(self) -> bool:
+        if not self._mark:
+            return True
+        with _Opened(self.path) as fd:
+            return fd is None or os.pread(fd, len(self._mark), self.offset - len(self._mark)) == self._mark
+
+    def events(self) -> Iterator[Row | Unreadable]:
+        """What has been added since the last look."""
+        try:
+            with _Opened(self.path) as fd:
+                if fd is None:
+                    yield from self._odd(os.stat(self.path))
+                    return
+                info = os.fstat(fd)
+                if self._id not in (None, _identity(info)) or info.st_size < self.offset:
+                    return  # changed since `rewritten` looked; the next look will see it
+                self._id, self._told = _identity(info), None
+                # Up to the size found now: a file that grows faster than it is read must not hold the others up.
+                while chunk := os.pread(fd, min(CHUNK, info.st_size - self.offset), self.offset):
+                    self.offset += len(chunk)
+                    self._mark = (self._mark + chunk[-_MARK:])[-_MARK:]
+                    yield from self._decoder.feed(chunk)
+        except FileNotFoundError:
+            self.missing = True
+        except OSError as error:
+            if self._told != str(error):  # once, not at every look
+                self._told = str(error)
+                yield Unreadable(0, f"{self.path.name} cannot be read: {error.strerror or error}")
+
+    def _odd(self, info: os.stat_result) -> Iterator[Unreadable]:
+        """A pipe or a device could be read for ever, or never; it is mentioned once and left alone."""
+        if self._told != _identity(info):
+            self._told = _identity(info)
+            yield Unreadable(0, f"{self.path.name} is {_kind(info.st_mode)}, not a regular file")
+
+
+class _Opened:
+    """A regular file opened without ever waiting; None when it is something else."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fd = -1
+
+    def __enter__(self) -> int | None:
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        try:
+            self.fd = os.open(self.path, flags)
+        except OSError as error:
+            if error.errno in (errno.ENXIO, errno.ENODEV):  # a socket, or a device without a driver
+                return None
+            raise
+        return self.fd if stat.S_ISREG(os.fstat(self.fd).st_mode) else None
+
+    def __exit__(self, *_: object) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+def _identity(info: os.stat_result) -> tuple[int, int]:
+    return info.st_dev, info.st_ino
+
+
+def _kind(mode: int) -> str:
+    kinds = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISDIR, "a folder"), (stat.S_ISSOCK, "a socket"))
+    return next((name for test, name in kinds if test(mode)), "a device")
+
+
+def fingerprint(path: Path) -> str:
+    """A short name for the run that a file tells of: a hash of its first line, which survives copying the folder."""
+    try:
+        with _Opened(path) as fd:
+            head = os.pread(fd, 1 << 16, 0) if fd is not None else b""
+    except OSError:
+        return ""
+    first, newline, _ = head.partition(b"\n")
+    whole = newline or len(head) == 1 << 16
+    return hashlib.sha256(first).hexdigest()[:12] if whole else ""

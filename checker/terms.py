@@ -1,0 +1,41 @@
+"""The words that the parts of the outer ring use with one another."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+from checker.finding import Severity
+
+
+class Mode(StrEnum):
+    """How far the checker may go."""
+
+    ACT = "act"
+    OBSERVE = "observe"
+    """Journal what would have been stopped; touch nothing."""
+    JUDGE = "judge"
+    """Journal findings only."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One reading of both clocks: one for people and files, one for intervals."""
+
+    wall: float
+    mono: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        return cls(time.time(), time.monotonic())
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One line for whoever watches the checker."""
+
+    run: str
+    text: str
+    severity: Severity = Severity.INFO
+    rule: str = ""

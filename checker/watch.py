@@ -1,0 +1,154 @@
+"""An alarm clock for run folders. It says *look there*, never what happened; a poll says the same, only later.
+
+Kernel notifications make it fast on a local disk. Network file systems do not send them, and watches can run out; then
+the poll alone is slower, not wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileCreatedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+
+from contract import EXPERIMENT, METRICS, STATUS, Stamp, stamp
+
+FILES = (METRICS, STATUS, EXPERIMENT)
+"""The files whose change means something. Our own reports lie beside them and must not wake us."""
+
+DEPTH = 2
+"""Levels below the root on which run folders are looked for: `experiments/exp-001` and `experiments/zoo/exp-001`."""
+
+_EVENTS: list[type[FileSystemEvent]] = [
+    FileCreatedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    DirCreatedEvent,
+    DirMovedEvent,
+]
+"""Without this filter a subscriber is woken by its own reads: each one is an opened and a closed event."""
+
+
+logging.getLogger("watchdog").setLevel(logging.CRITICAL)  # it warns on the console when a watch ends in mid-event
+
+
+class Alarm(FileSystemEventHandler):
+    """Collects the run folders that may have changed since the last `wait`."""
+
+    def __init__(self, root: Path, poll: float = 1.0) -> None:
+        self.root = root
+        self.poll = poll
+        self.trouble: str | None = None
+        """Why there are no kernel notifications, if there are none."""
+        self._queue: queue.SimpleQueue[Path | None] = queue.SimpleQueue()  # its put is safe in a signal handler
+        self._queued: set[Path] = set()
+        self._seen: dict[Path, tuple[Stamp | None, ...]] = {}
+        self._next_poll = 0.0
+        self._observer = Observer()
+
+    def start(self) -> None:
+        """Begins to listen; when that is impossible, `trouble` says why and the poll carries on alone."""
+        try:
+            self._observer.schedule(self, str(self.root), recursive=True, event_filter=_EVENTS)
+            self._observer.start()
+        except (OSError, RuntimeError) as error:
+            self.trouble = f"no file notifications ({error}); looking every {self.poll:g} s instead"
+
+    def stop(self) -> None:
+        if self._observer.is_alive():
+            self._observer.stop()
+            self._observer.join(0.5)
+
+    def ring(self) -> None:
+        """Ends the present `wait`."""
+        self._queue.put(None)
+
+    def wait(self, timeout: float) -> set[Path]:
+        """Run folders that may have changed; returns after `timeout` seconds at the latest."""
+        until_poll = self._next_poll - time.monotonic()
+        woken: set[Path] = set()
+        try:
+            self._take(self._queue.get(timeout=max(0.0, min(timeout, until_poll))), woken)
+            while True:
+                self._take(self._queue.get_nowait(), woken)
+        except queue.Empty:
+            pass
+        if time.monotonic() >= self._next_poll:
+            woken |= self.look()
+        return woken
+
+    def _take(self, path: Path | None, into: set[Path]) -> None:
+        if path is not None:
+            self._queued.discard(path)  # before its files are read, so that a later change is not lost
+            into.add(path)
+
+    def look(self) -> set[Path]:
+        """The poll: every run folder whose files are not as they were, new and vanished ones included."""
+        now = {folder: _stamps(folder) for folder in folders(self.root)}
+        changed = {folder for folder, stamps in now.items() if self._seen.get(folder) != stamps}
+        changed |= self._seen.keys() - now.keys()
+        self._seen = now
+        self._next_poll = time.monotonic() + self.poll
+        return changed
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        """Called in the observer's thread for every event that passed the filter."""
+        place = Path(os.fsdecode(event.dest_path or event.src_path))
+        if event.is_directory:
+            self._put(place)
+        elif place.name in FILES:
+            self._put(place.parent)
+
+    def _put(self, folder: Path) -> None:
+        if folder not in self._queued:
+            self._queued.add(folder)
+            self._queue.put(folder)
+
+
+def is_run(folder: Path) -> bool:
+    return any(os.path.lexists(folder / name) for name in FILES)
+
+
+def folders(root: Path, depth: int = DEPTH) -> Iterator[Path]:
+    """Every run folder at or below `root`; what lies inside one (checkpoints) is not looked at."""
+    if is_run(root):
+        yield root
+    elif depth:
+        try:
+            with os.scandir(root) as entries:
+                below = sorted(entry.name for entry in entries if _folder(entry))
+        except OSError:
+            return
+        for name in below:
+            yield from folders(root / name, depth - 1)
+
+
+def _folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return not entry.name.startswith(".") and entry.is_dir()
+    except OSError:
+        return False
+
+
+def _stamps(folder: Path) -> tuple[Stamp | None, ...]:
+    return tuple(_stamp(folder / name) for name in FILES)
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        return stamp(os.stat(path))
+    except OSError:
+        return None

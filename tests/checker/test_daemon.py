@@ -1,0 +1,534 @@
+"""One run's turns with a clock that moves when told, then the real daemon with real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from folders import START, Folder, Watcher, gone_process, iso, with_clock_rules
+
+import contract
+from checker import chase, daemon, enforce
+from checker.daemon import Daemon, Held, only_one
+from checker.finding import Severity
+from checker.terms import Mode
+
+ROOT = Path(__file__).resolve().parents[2]
+FAKE = Path(__file__).parent / "fake_trainer.py"
+
+
+# -------------------------------------------------------------------------------------------------- one run's turns
+
+
+def doomed(tmp_path, **fields):
+    return Folder(tmp_path / "exp").rows(*[2.0] * 10, "NaN").status(process=contract.this_process(), **fields)
+
+
+def test_evidence_comes_before_action(tmp_path, monkeypatch):
+    folder, order = doomed(tmp_path), []
+    ask = enforce.ask
+
+    def spy(status, kill):
+        order.extend(entry["kind"] for entry in folder.journal("finding"))
+        order.append("ask")
+        return ask(status, kill)
+
+    monkeypatch.setattr(chase.enforce, "ask", spy)
+    Watcher(folder).turn()
+    assert order == ["finding", "ask"]
+    kill = folder.document()["kill"]
+    assert (kill["rule"], kill["requested_by"], kill["run_id"]) == ("nonfinite", "checker", "r1")
+    assert kill["save_checkpoint"] is False
+    assert folder.acts() == ["looked-again", "requested"]
+
+
+def test_a_request_answered_and_obeyed(tmp_path):
+    folder = doomed(tmp_path)
+    watcher = Watcher(folder).turn()
+    folder.status("killed", process=gone_process(), ack={"id": folder.document()["kill"]["id"], "at": "x", "step": 11})
+    watcher.run.chase.pursuits[0].process = gone_process()
+    watcher.turn(0.5)
+    assert folder.acts() == ["looked-again", "requested", "acknowledged", "stopped"]
+    assert "after 0.5 s" in folder.journal("act")[-1]["text"]
+    assert not watcher.run.chasing
+
+
+def test_a_request_that_someone_overwrote_is_made_again(tmp_path):
+    folder = doomed(tmp_path)
+    watcher = Watcher(folder).turn()
+    for _ in range(4):
+        document = folder.document()
+        del document["kill"]
+        contract.replace(folder.path / contract.STATUS, contract.encode(document))
+        watcher.turn(1)
+        assert folder.document()["kill"]["rule"] == "nonfinite"
+    assert folder.acts() == ["looked-again", "requested"] + ["reasserted"] * 3  # the 1st, 2nd and 4th are told
+
+
+def test_a_half_saved_status_file_is_left_alone_and_asked_again_soon(tmp_path):
+    folder = doomed(tmp_path)
+    document = folder.document()
+    watcher = Watcher(folder)
+    watcher.run.status.refresh()
+    (folder.path / contract.STATUS).write_text('{"state": "runn')
+    watcher.turn()
+    assert folder.acts() == ["looked-again"]
+    contract.replace(folder.path / contract.STATUS, contract.encode(document))
+    watcher.turn(0.1)
+    assert folder.acts() == ["looked-again", "requested"]
+
+
+def test_what_is_over_when_looked_at_again_is_not_asked_for(tmp_path):
+    folder = doomed(tmp_path).rows(*[2.0] * 20)
+    watcher = Watcher(folder).turn()
+    assert folder.acts() == ["recovered-before-act"]
+    assert "kill" not in folder.document()
+    assert watcher.run.chase.pursuits[0].ended
+
+
+def test_what_is_not_true_at_this_moment_waits_for_the_next_rows(tmp_path):
+    folder = doomed(tmp_path).rows(2.0)
+    watcher = Watcher(folder).turn()
+    assert folder.acts() == []
+    folder.rows("NaN", "NaN", "NaN")  # it went away once, so now it takes three
+    watcher.turn()
+    assert folder.acts() == ["looked-again", "requested"]
+
+
+NOT_STOPPED = {
+    "completed": {"state": "completed"},
+    "killed already": {"state": "killed"},
+    "pending": {"state": "pending"},
+    "another run's status": {"run_id": "r0"},
+}
+
+
+@pytest.mark.parametrize("fields", NOT_STOPPED.values(), ids=NOT_STOPPED.keys())
+def test_a_run_that_is_not_this_one_or_not_running_is_not_asked(tmp_path, fields):
+    folder = doomed(tmp_path, **fields)
+    Watcher(folder).turns(3)
+    assert "kill" not in folder.document()
+    assert not set(folder.acts()) & {"requested"}
+
+
+def test_a_finding_older_than_the_process_is_not_held_against_it(tmp_path):
+    folder = Folder(tmp_path / "exp", run_id=None).rows(*[2.0] * 10, "NaN")
+    folder.status(process=contract.this_process(), started_at=iso(START + 5000))
+    Watcher(folder).turn()
+    assert folder.acts() == ["recovered-before-act"]
+    assert "kill" not in folder.document()
+
+
+def test_the_next_process_in_the_folder_is_never_signalled_for_the_last_one(tmp_path):
+    folder = doomed(tmp_path)
+    watcher = Watcher(folder).turn()
+    assert watcher.run.chasing
+    folder.status(process=gone_process())  # a wrong entry for the test's own process would be refused anyway
+    watcher.turns(60)
+    assert folder.acts()[-1] == "stopped"
+    assert not {"sigterm", "sigkill", "cannot"} & set(folder.acts())
+
+
+def test_signals_are_refused_with_a_sentence_and_asking_goes_on(tmp_path):
+    folder = doomed(tmp_path)  # the status file names this very process: the checker would signal itself
+    watcher = Watcher(folder).turn()
+    watcher.turns(60)
+    acts = folder.journal("act")
+    assert [act["act"] for act in acts] == ["looked-again", "requested", "cannot"]
+    assert "the checker itself" in acts[-1]["text"]
+    assert folder.document()["kill"]["rule"] == "nonfinite"
+
+
+@pytest.mark.parametrize("pid", [0, 1, -1, os.getpid(), "7", None, True, 2**70], ids=str)
+def test_nonsense_for_a_pid_is_never_signalled(tmp_path, pid, monkeypatch):
+    sent = []
+    monkeypatch.setattr(signal, "pidfd_send_signal", lambda *call: sent.append(call))
+    monkeypatch.setattr(os, "kill", lambda *call: sent.append(call) if call[1] else None)
+    here = vars(contract.this_process())
+    folder = Folder(tmp_path / "exp").rows(*[2.0] * 10, "NaN").status()
+    folder.status(stack_signal=10)
+    contract.replace(
+        folder.path / contract.STATUS, contract.encode({**folder.document(), "process": {**here, "pid": pid}})
+    )
+    Watcher(folder).turns(60)
+    assert sent == []
+    assert folder.acts() == ["looked-again", "requested", "cannot"]
+
+
+def test_an_observer_touches_nothing_and_says_so_once(tmp_path):
+    folder = doomed(tmp_path)
+    before = (folder.path / contract.STATUS).read_bytes()
+    watcher = Watcher(folder, Mode.OBSERVE).turns(5)
+    assert folder.acts() == ["observed"]
+    assert watcher.run.observed == 1
+    assert (folder.path / contract.STATUS).read_bytes() == before
+    Watcher(folder, Mode.OBSERVE).turns(2)
+    assert folder.acts() == ["observed"]
+    Watcher(folder).turn()
+    assert folder.acts() == ["observed", "looked-again", "requested"]
+
+
+def test_two_rules_that_ask_are_one_request(tmp_path, monkeypatch):
+    with_clock_rules(monkeypatch)
+    folder = doomed(tmp_path, progress_at=iso(START - 100))
+    watcher = Watcher(folder).turns(3)
+    assert len(watcher.run.chase.pursuits) == 2
+    assert folder.acts().count("requested") == 1
+
+
+def test_a_restarted_checker_doubles_nothing_and_goes_on(tmp_path):
+    folder = doomed(tmp_path)
+    Watcher(folder).turn()
+    journal, kill = folder.journal(), folder.document()["kill"]
+    watcher = Watcher(folder).turn()
+    assert folder.journal() == journal
+    assert folder.document()["kill"] == kill
+    assert watcher.run.chasing
+    watcher.turns(31)
+    assert folder.acts() == ["looked-again", "requested", "cannot"]
+
+
+def test_a_persons_request_through_the_checker_is_pursued(tmp_path):
+    folder = Folder(tmp_path / "exp").rows(*[2.0] * 10).status(process=contract.this_process())
+    kill = {"id": "p1", "reason": "enough", "requested_by": enforce.PERSON, "run_id": "r1", "grace_seconds": 5}
+    folder.status(kill=kill)
+    watcher = Watcher(folder).turn()
+    assert folder.acts() == ["requested"]
+    Watcher(folder).turn()
+    assert folder.acts() == ["requested"]
+    watcher.turns(6)
+    assert folder.acts() == ["requested", "cannot"]
+
+
+BY_HAND = {"true": True, "text": "stop it", "record": {"id": "x", "reason": "y"}}
+
+
+@pytest.mark.parametrize("in_place", [True, False], ids=["in place", "rename"])
+@pytest.mark.parametrize("kill", BY_HAND.values(), ids=BY_HAND.keys())
+def test_a_hand_edit_is_left_to_the_trainer(tmp_path, kill, in_place):
+    folder = Folder(tmp_path / "exp").rows(*[2.0] * 10).status(process=contract.this_process())
+    watcher = Watcher(folder).turn()
+    data = contract.encode({**folder.document(), "kill": kill})
+    if in_place:
+        (folder.path / contract.STATUS).write_bytes(data)
+    else:
+        contract.replace(folder.path / contract.STATUS, data)
+    watcher.turns(60)
+    assert folder.acts() == []
+    assert folder.document()["kill"] == kill
+
+
+def test_our_request_beside_a_persons_leaves_theirs_in_place(tmp_path):
+    folder = doomed(tmp_path, kill="I want it to stop")
+    Watcher(folder).turn()
+    assert folder.document()["kill"] == "I want it to stop"
+    assert folder.journal("act")[-1]["text"] == "person had asked already"
+
+
+def test_metrics_without_a_status_file(tmp_path):
+    folder = Folder(tmp_path / "exp").rows(*[2.0] * 10, "NaN")
+    watcher = Watcher(folder).turns(3)
+    assert folder.acts() == ["cannot"]
+    folder.status(process=contract.this_process())
+    watcher.turn(1)
+    assert folder.acts() == ["cannot", "looked-again", "requested"]
+
+
+def test_a_changed_plan_judges_again_from_the_first_row_and_tells_nothing_twice(tmp_path):
+    folder = doomed(tmp_path)
+    watcher = Watcher(folder).turn()
+    contract.replace(
+        folder.path / contract.EXPERIMENT,
+        b'{"id": "e", "total_steps": 100, "total_epochs": "many", "budget": {"steps": "x"}}',
+    )
+    watcher.turn(1)
+    assert watcher.run.case.history.total_steps == 100
+    assert watcher.run.plan.experiment.budget == {}
+    assert len(folder.told()) == 1
+    assert watcher.run.chasing
+
+
+def test_how_busy_a_process_is_since_it_last_moved(tmp_path, monkeypatch):
+    folder = Folder(tmp_path / "exp").rows(2.0).status(process=contract.this_process(), progress_at=iso(START - 100))
+    used = iter([5.0, 5.0, 6.0])
+    monkeypatch.setattr("checker.process.cpu_seconds", lambda _: next(used))
+    watcher = Watcher(folder).turn()
+    assert watcher.run.case.history.tick.busy is None
+    assert watcher.turn(0.5).run.case.history.tick.busy is None
+    assert watcher.turn(1.5).run.case.history.tick.busy == 0.5
+
+
+# --------------------------------------------------------------------------------------------- many runs, in process
+
+
+def rounds(root, count=1, **options):
+    told, changed = [], []
+    watch = Daemon(root, on_change=changed.append, tell=told.extend, poll=0.01, **options)
+    for _ in range(count):
+        watch._next_beat = 0.0
+        watch.alarm.look()
+        watch.alarm._seen.clear()
+        watch.alarm._next_poll = 0.0
+        watch.round(wait=False)
+    return watch, told, changed
+
+
+def test_one_bad_run_never_disturbs_another(tmp_path, monkeypatch):
+    Folder(tmp_path / "bad").rows(*[2.0] * 10).status()
+    good = Folder(tmp_path / "good").rows(*[2.0] * 10, "NaN").status()
+    turn = daemon.Run.turn
+
+    def explode(run, moment, *, beat):
+        if run.name == "bad":
+            raise ZeroDivisionError("a rule that divides by zero")
+        return turn(run, moment, beat=beat)
+
+    monkeypatch.setattr(daemon.Run, "turn", explode)
+    _, told, _ = rounds(tmp_path, 5)
+    assert good.acts() == ["looked-again", "requested"]
+    troubles = [notice for notice in told if "ZeroDivisionError: a rule that divides by zero" in notice.text]
+    assert [(notice.run, notice.severity) for notice in troubles] == [("bad", Severity.CRITICAL)]
+
+
+def test_a_run_that_made_the_checker_stumble_is_tried_again(tmp_path, monkeypatch):
+    Folder(tmp_path / "exp").rows(2.0).status()
+    monkeypatch.setattr(daemon, "RETRY", (0.0, 0.0))
+    attempts = []
+    turn = daemon.Run.turn
+
+    def stumble(run, moment, *, beat):
+        attempts.append(run)
+        if len(attempts) < 3:
+            raise OSError("stale file handle")
+        return turn(run, moment, beat=beat)
+
+    monkeypatch.setattr(daemon.Run, "turn", stumble)
+    watch, _, _ = rounds(tmp_path, 5)
+    assert len(set(map(id, attempts))) == 3
+    assert watch.runs[tmp_path / "exp"].case.history.index == 0
+
+
+def test_a_report_that_fails_is_told_once_and_costs_nothing(tmp_path):
+    Folder(tmp_path / "exp").rows(2.0).status()
+    told = []
+
+    def fail(_):
+        raise OSError("disk full")
+
+    watch = Daemon(tmp_path, on_change=fail, tell=told.extend, poll=0.01)
+    for _ in range(3):
+        watch.round(wait=False)
+        watch.runs[tmp_path / "exp"].urgent = True
+    assert sum("disk full" in notice.text for notice in told) == 1
+
+
+def test_a_vanished_folder_is_let_go(tmp_path):
+    folder = Folder(tmp_path / "exp").rows(2.0).status()
+    watch, told, _ = rounds(tmp_path)
+    for file in folder.path.iterdir():
+        file.unlink()
+    folder.path.rmdir()
+    watch.alarm._next_poll = 0.0
+    watch.round(wait=False)
+    assert watch.runs == {}
+    assert told[-1].text == "its folder is gone; no longer watched"
+
+
+def test_finished_and_reported_runs_sleep_until_something_changes(tmp_path):
+    folder = Folder(tmp_path / "exp").rows(2.0).status("completed")
+    (folder.path / contract.DIAGNOSIS).write_text("healthy")
+    watch, _, _ = rounds(tmp_path)
+    assert watch.runs == {}
+    folder.rows(1.9)
+    watch.alarm._next_poll = 0.0
+    watch.round(wait=False)
+    assert list(watch.runs) == [folder.path]
+
+
+def test_the_root_itself_may_be_a_run(tmp_path):
+    Folder(tmp_path).rows(2.0).status()
+    watch, _, changed = rounds(tmp_path)
+    assert [run.name for run in watch.runs.values()] == [tmp_path.name]
+    assert len(changed) == 1
+
+
+def test_a_long_log_does_not_hold_the_others_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("checker.run.BATCH", 10)
+    Folder(tmp_path / "long").rows(*[2.0] * 95, "NaN").status()
+    short = Folder(tmp_path / "short").rows(*[2.0] * 5, "NaN").status()
+    watch, _, _ = rounds(tmp_path)
+    assert short.acts() == ["looked-again", "requested"]
+    assert watch.runs[tmp_path / "long"].behind
+    for _ in range(12):
+        watch.round(wait=False)
+    assert Folder(tmp_path / "long").acts() == ["looked-again", "requested"]
+
+
+def test_one_checker_per_root(tmp_path):
+    with only_one(tmp_path), pytest.raises(Held, match=f"process {os.getpid()} on"), only_one(tmp_path):
+        pass
+    with only_one(tmp_path):
+        pass
+
+
+# ------------------------------------------------------------------------------------------------- real processes
+
+
+class Checker:
+    """A real `checker watch`."""
+
+    def __init__(self, root, *options):
+        self.lines = []
+        command = [sys.executable, "-m", "checker", "watch", str(root), *options]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert self.process.stdout.readline().startswith("watching ")
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+        text, _ = self.process.communicate(timeout=10)
+        return text
+
+
+@pytest.fixture
+def checker(tmp_path):
+    started = []
+
+    def start(*options):
+        started.append(Checker(tmp_path, *options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+@pytest.fixture
+def train(tmp_path):
+    started = []
+
+    def start(name, *arguments):
+        command = [sys.executable, str(FAKE), str(tmp_path / name), *map(str, arguments)]
+        child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        child.kill()
+        child.wait()
+
+
+def until(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
+
+
+def test_a_doomed_run_obeys_and_a_healthy_one_finishes(tmp_path, checker, train):
+    watch = checker()
+    doomed_run, healthy = train("doomed", "obey", 30), train("healthy", "finish")
+    assert doomed_run.wait(20) == contract.Exit.STOPPED
+    assert healthy.wait(20) == contract.Exit.FINISHED
+    folder = Folder(tmp_path / "doomed")
+    assert until(lambda: "stopped" in folder.acts())
+    assert folder.acts() == ["looked-again", "requested", "acknowledged", "stopped"]
+    assert Folder(tmp_path / "healthy").told() == []
+    text = watch.end()
+    assert watch.process.returncode == 0
+    assert "doomed nonfinite critical → train_loss is nan, once at step 30" in text
+    assert "doomed nonfinite → kill requested" in text
+    assert "healthy" not in text
+
+
+def test_a_deaf_run_is_forced_and_a_killed_checker_goes_on(tmp_path, checker, train):
+    folder = Folder(tmp_path / "deaf")
+    watch = checker()
+    child = train("deaf", "grave", 30)
+    assert until(lambda: "requested" in folder.acts())
+    watch.process.send_signal(signal.SIGKILL)
+    watch.process.wait()
+    # Let the journal say that the request was made long ago, so that the test need not wait out the patience.
+    path = folder.path / contract.FINDINGS
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    for entry in entries:
+        entry["at"] = iso(time.time() - 29.5) if entry.get("act") == "requested" else entry["at"]
+    path.write_bytes(b"".join(contract.encode(entry) + b"\n" for entry in entries))
+    checker()
+    assert until(lambda: "sigterm" in folder.acts())
+    assert child.poll() is None
+    assert until(lambda: "sigkill" in folder.acts())
+    assert child.wait(5) == -signal.SIGKILL
+    assert until(lambda: "stopped" in folder.acts())
+    assert folder.acts() == ["looked-again", "requested", "sigterm", "sigkill", "stopped"]
+    assert len(folder.told()) == 1
+
+
+def test_a_person_asks_through_the_checker(tmp_path, checker, train):
+    checker()
+    child = train("exp", "obey")
+    status = contract.StatusFile(tmp_path / "exp")
+    assert until(lambda: (status.read() or {}).get("state") == "running")
+    command = [sys.executable, "-m", "checker", "kill", str(tmp_path / "exp"), "--reason", "wrong data"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "asked exp to stop" in done.stdout
+    assert child.wait(10) == contract.Exit.STOPPED
+    assert until(lambda: "stopped" in Folder(tmp_path / "exp").acts())
+
+
+def test_an_observer_lets_a_doomed_run_go_on(tmp_path, checker, train):
+    checker("--observe")
+    child = train("exp", "obey", 5)
+    assert until(lambda: Folder(tmp_path / "exp").acts() == ["observed"])
+    assert child.poll() is None
+    assert "kill" not in contract.StatusFile(tmp_path / "exp").read()
+
+
+def test_a_second_checker_says_who_was_first(tmp_path, checker):
+    first = checker()
+    for option in ((), ("--observe",)):
+        command = [sys.executable, "-m", "checker", "watch", str(tmp_path), *option]
+        second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert second.returncode == 2
+        assert f"watched already by process {first.process.pid}" in second.stderr
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+def test_the_checker_stops_within_a_second(checker, signum):
+    watch = checker()
+    began = time.monotonic()
+    watch.process.send_signal(signum)
+    assert watch.process.wait(5) == 0
+    assert time.monotonic() - began < 1
+
+
+def test_while_pid_ends_with_the_process_after_everything_is_told(tmp_path, checker, train):
+    child = train("exp", "obey", 100)
+    watch = checker("--while-pid", str(child.pid), "--poll", "0.2")
+    assert child.wait(20) == contract.Exit.STOPPED
+    assert watch.process.wait(10) == 0
+    assert Folder(tmp_path / "exp").acts()[-1] == "stopped"
+
+
+def test_a_hung_run_leaves_its_stacks_before_it_is_killed(tmp_path, train):
+    """The whole ladder on a real process that ignores requests and SIGTERM, with a clock that is moved by hand."""
+    child = train("exp", "hang", 5)
+    folder = Folder(tmp_path / "exp")
+    assert until(
+        lambda: (folder.path / contract.STACKS).exists() and b"NaN" in (folder.path / contract.METRICS).read_bytes()
+    )
+    watcher = Watcher(folder, at=time.time())
+    assert until(lambda: watcher.turn(0.1).run.chasing)
+    watcher.turn(30)
+    assert until(lambda: "fake_trainer.py" in (folder.path / contract.STACKS).read_text())
+    watcher.turn(2)
+    assert child.poll() is None
+    watcher.turn(10)
+    assert child.wait(5) == -signal.SIGKILL
+    watcher.turn(0.1)
+    assert folder.acts() == ["looked-again", "requested", "stack-dump", "sigterm", "sigkill", "stopped"]
