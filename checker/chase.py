@@ -42,6 +42,11 @@ class Chase:
         """A stop has been asked for and is not yet settled."""
         return any(Did.REQUESTED in pursuit.done and not pursuit.ended for pursuit in self.pursuits)
 
+    @property
+    def forced(self) -> bool:
+        """The process was ended by our signal and could not write that it was killed."""
+        return any({Did.SIGTERM, Did.SIGKILL} & pursuit.done.keys() for pursuit in self.pursuits)
+
     def open(self, finding: Finding, past: journal.Past, row_at: float | None, look: Tick | None) -> None:
         """Opens the pursuit of a finding, or takes up the one that an earlier checker began."""
         pursuit = enforce.of_finding(finding, past.file or "")

@@ -202,14 +202,22 @@ class Run:
         if state is None and not self._grew:
             return
         final = self._gone_for(moment) >= SETTLE_SECONDS or (state is not None and state.final)
-        ending = (self.case.history.index, self.status.run_id, str(state) if state is not None else None)
+        told = contract.State.KILLED if gone and self.chase.forced else state  # our own kill is not a crash
+        ending = (self.case.history.index, self.status.run_id, str(told) if told is not None else None)
         first = final and ending not in self._endings
         if final and not gone and not first:
             return  # told already, and the clock does not matter any more
         if self._gone_for(moment) > GONE_SECONDS:
             return
         look = tick(self.document, moment.wall)
-        look = replace(look, life=self.life, gone_since=self.gone_since, final=final, busy=self._busy(look, moment))
+        look = replace(
+            look,
+            state=ending[2],
+            life=self.life,
+            gone_since=self.gone_since,
+            final=final,
+            busy=self._busy(look, moment),
+        )
         effects = judge.step(self.case, look)
         if first:
             # An ending is journaled even when nothing followed from it. A replay then knows the moment at which it was

@@ -532,3 +532,5 @@ def test_a_hung_run_leaves_its_stacks_before_it_is_killed(tmp_path, train):
     assert child.wait(5) == -signal.SIGKILL
     watcher.turn(0.1)
     assert folder.acts() == ["looked-again", "requested", "stack-dump", "sigterm", "sigkill", "stopped"]
+    watcher.turns(5)
+    assert "crash" not in {finding.rule for finding in watcher.run.case.findings}  # we ended it ourselves
