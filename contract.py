@@ -616,12 +616,16 @@ def request_kill(status: StatusFile, kill: Kill) -> bool:
 
 
 def process_started(pid: int) -> int | None:
-    """When process `pid` started, in clock ticks since boot; None when it is gone or the system does not tell."""
+    """When process `pid` started, in clock ticks since boot; None when it is gone or the system does not tell.
+
+    A process that has ended and only waits for its parent to take note is gone.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
-    return int(text[text.rindex(b")") + 2 :].split()[19])
+    fields = text[text.rindex(b")") + 2 :].split()
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 def boot_id() -> str | None:

@@ -111,9 +111,9 @@ def _reporter(root: Path) -> tuple[Callable[[Run], None], Callable[[], None]]:
     from importlib import import_module
     from importlib.util import find_spec
 
-    if find_spec("checker.report") is None or find_spec("checker.checklist") is None:
+    if find_spec("checker.report.pages") is None or find_spec("checker.report.checklist") is None:
         return lambda _: None, lambda: None
-    report, checklist = import_module("checker.report"), import_module("checker.checklist")
+    report, checklist = import_module("checker.report.pages"), import_module("checker.report.checklist")
 
     def write(run: Run) -> None:
         report.write(
@@ -304,7 +304,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     from importlib import import_module
 
     try:
-        print(import_module("checker.explain").text(arguments.rule))
+        print(import_module("checker.report.explain").text(arguments.rule))
     except (KeyError, ValueError) as error:
         raise Complaint(str(error.args[0] if error.args else error)) from None
     return HEALTHY

@@ -54,7 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[common], help="train one spec, or an experiment's folder")
     run.add_argument("target", type=Path, metavar="SPEC_OR_DIR", help="a .toml file, or the folder of an experiment")
     run.add_argument("--resume", action="store_true", help="continue the folder's run exactly where it was saved")
-    run.add_argument("--spec", dest="overlay", type=Path, help="a .toml or .md file whose settings go on top")
+    run.add_argument(
+        "--spec",
+        dest="overlay",
+        type=Path,
+        help="settings to put on top: FILE.toml, or a section of a next.md as next.md#exp-006.2",
+    )
     several = commands.add_parser("sweep", parents=[common], help="train every .toml in a folder")
     several.add_argument("folder", type=Path)
     several.add_argument("--jobs", type=int, default=1, metavar="N", help="how many at a time")

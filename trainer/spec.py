@@ -173,11 +173,18 @@ def build(document: Document, *, where: str, overlay: Path | None = None, settin
 
 
 def read_toml(path: Path) -> Document:
-    """The TOML document in a file; of a Markdown file the first block fenced as toml.
+    """The TOML document in a file; of a Markdown file a block fenced as toml.
+
+    Which block is said behind a `#`: `next.md#exp-006.2` is the first one below the heading `exp-006.2`; without it the
+    first of the file.
 
     Raises:
         SpecError: the file cannot be read or is not TOML.
     """
+    section = ""
+    if "#" in path.name and not path.exists():
+        name, _, section = path.name.rpartition("#")
+        path = path.with_name(name)
     try:
         text = path.read_text("utf-8-sig")
     except FileNotFoundError:
@@ -189,16 +196,19 @@ def read_toml(path: Path) -> Document:
     except OSError as error:
         raise SpecError(f"{path}: cannot be read ({error.strerror})") from None
     if path.suffix.lower() in (".md", ".markdown"):
-        text = _fenced(text, path)
+        text = _fenced(text, path, section)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"{path}: is not valid TOML: {error}") from None
 
 
-def _fenced(text: str, path: Path) -> str:
+def _fenced(text: str, path: Path, section: str) -> str:
     """The first ```toml block, with blank lines before it so that line numbers still count from the top of the file."""
-    found = re.search(r"^```toml[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    headings = {match[1]: match.start() for match in re.finditer(r"^#+[ \t]+(\S+)", text, re.MULTILINE)}
+    if section and section not in headings:
+        raise SpecError(f"{path}: has no section {section!r}; it has {', '.join(headings) or 'none'}")
+    found = re.compile(r"^```toml[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL).search(text, headings.get(section, 0))
     if found is None:
         raise SpecError(f"{path}: has no block that starts with ```toml, so there is no change to apply")
     return "\n" * text.count("\n", 0, found.start(1)) + found[1]

@@ -29,7 +29,7 @@ from checker.series import median
 class Limits:
     zero_rows: int = 10
     late: float = 0.9
-    """Share of the plan after which a rate of 0 is simply the end of the schedule."""
+    """Share of the plan after which a rate that becomes 0 is simply at the end of its schedule."""
     too_low: float = 1e-3
     """Of the highest rate so far: cosine schedules end at 0.1 to 0.01 of it."""
     early: float = 0.5
@@ -54,7 +54,10 @@ def detect(history: History, limits: Limits) -> Sighting | None:
 def _zero(history: History, limits: Limits) -> Sighting | None:
     zeros = history.zero[LR]
     progress = history.progress
-    if zeros.count < limits.zero_rows or (progress is not None and progress >= limits.late):
+    if zeros.count < limits.zero_rows:
+        return None
+    began = None if progress is None else progress * (zeros.first_row + 1) / (history.index + 1)
+    if began is not None and began >= limits.late:
         return None
     if _learns_since(history, zeros.first_row, limits):
         return None

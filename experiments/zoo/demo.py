@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 import contract
+from checker.report.catalog import entries
 
 ZOO = Path(__file__).parent
-CAUGHT_BY_DEATH = "crash"
 
 
 def main() -> int:
@@ -73,6 +73,7 @@ def findings(folder: Path) -> list[dict[str, Any]]:
 def summary(runs: list[Path], root: Path, seconds: float) -> int:
     """One line per run: what was staged, what was found, what became of it. Returns the exit code."""
     table = Table("experiment", "staged fault", "found", "at step", "state", "steps run", title="The zoo, as judged")
+    states = {entry.id: entry.status for entry in entries(root)}
     wrong = 0
     for folder in runs:
         experiment, status = read(folder / contract.EXPERIMENT), read(folder / contract.STATUS)
@@ -88,7 +89,7 @@ def summary(runs: list[Path], root: Path, seconds: float) -> int:
             expected or "none",
             f"[{'green' if right else 'red'}]{first['rule'] if first else 'nothing'}",
             str(first["step"]) if first else "",
-            status["state"],
+            states[folder.name],
             f"{status.get('step')} of {status.get('total_steps')}",
         )
     console = Console()

@@ -6,7 +6,7 @@ import time
 import pytest
 
 import contract
-from checker import checklist
+from checker.report import checklist
 
 METRIC = {"name": "val_loss", "direction": "min"}
 TIERS = {"must_pass": 2.0, "should_pass": 1.5, "could_pass": 1.0}
@@ -251,13 +251,23 @@ def test_a_change_in_any_file_is_seen(root):
     assert cells(root, "exp-001")[7].startswith("nonfinite")
 
 
-def test_planned_experiments_are_listed_newest_first_until_somebody_runs_them(root):
+def test_planned_experiments_are_listed_newest_first(root):
     for number in range(1, 6):
         folder = add(root, f"exp-{number:03d}")
         (folder / contract.NEXT).write_text(NEXT.replace("exp-007", f"exp-{number + 10:03d}"))
-    add(root, "exp-015", parent="exp-005")
     listed = text(root).split("## Next planned\n\n")[1].splitlines()
-    assert listed == [f"- exp-{n + 10:03d} (after exp-{n:03d}): lower the rate \\| now" for n in (4, 3, 2)]
+    assert listed == [f"- exp-{n + 10:03d} (after exp-{n:03d}): lower the rate \\| now" for n in (5, 4, 3)]
+
+
+def test_the_checkers_own_ideas_carry_their_parent_in_their_name(root):
+    (add(root, "exp-001") / contract.NEXT).write_text("## exp-001.2\n\n- clip\n")
+    assert "- exp-001.2: clip" in text(root)
+
+
+def test_a_process_that_was_killed_for_a_finding_is_not_running(root):
+    act = {"kind": "act", "finding": "run/stall/0/critical", "rule": "stall", "act": "sigkill"}
+    add(root, "exp-001", state="running", journal=[found("stall"), act, found("crash")])
+    assert cells(root, "exp-001")[2] == "killed"
 
 
 def test_an_idea_is_not_escaped_twice(root):

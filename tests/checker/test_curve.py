@@ -5,8 +5,8 @@ import xml.etree.ElementTree as ET
 import pytest
 from by_hand import NAN, case_of, falling, finding
 
-from checker import curve
 from checker.history import History
+from checker.report import curve
 
 SVG = "{http://www.w3.org/2000/svg}"
 

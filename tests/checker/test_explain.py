@@ -2,9 +2,9 @@ import dataclasses
 
 import pytest
 
-from checker import explain
 from checker.detectors import RULES
 from checker.judge import POLICY
+from checker.report import explain
 
 NAMES = [rule.name for rule in RULES]
 

@@ -4,10 +4,10 @@ import tomllib
 import pytest
 from by_hand import CONFIG, NAN, case_of, experiment, falling, finding
 
-from checker import planned, remedies
 from checker.detectors import RULES
 from checker.events import Tick
 from checker.finding import Severity
+from checker.report import planned, remedies
 
 RUN = case_of(
     falling(100),

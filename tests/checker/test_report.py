@@ -1,15 +1,14 @@
 import re
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import pytest
 from by_hand import CONFIG, NAN, case_of, experiment, falling, finding, with_finding
 
 import contract
-from checker import planned, report
 from checker.events import Row, Unreadable
 from checker.finding import Action, Severity
 from checker.judge import Case, Episode, step
+from checker.report import pages, planned
 
 EVIL = "a|b <script>x</script>\n\n# heading `c` \x1b[31m[l](http://x) sk-" + "aB3" * 10
 KILLED = {"state": "killed", "run_id": "r1", "best_metrics": {"val_loss": 1.25}}
@@ -30,7 +29,7 @@ HEADINGS = [
 
 
 def written(folder, case, *, status=KILLED, about=None, acts=(), unreadable=()):
-    report.write(folder, case, status=status, experiment=about, acts=acts, unreadable=unreadable)
+    pages.write(folder, case, status=status, experiment=about, acts=acts, unreadable=unreadable)
     return (folder / contract.DIAGNOSIS).read_text()
 
 
@@ -258,18 +257,16 @@ def test_next_is_an_overlay_per_idea(run, nan):
     written(run, nan, about=about())
     text = (run / contract.NEXT).read_text()
     assert text.startswith(
-        "<!-- checker: begin -->\n# Next experiments\n\n## exp-005\n\n- train in bf16 instead of fp16\n"
+        "<!-- checker: begin -->\n# Next experiments\n\n## exp-004.1\n\n- train in bf16 instead of fp16\n"
     )
     assert "- Rationale: train_loss is nan, once (since step 100, learning rate 0.03)" in text
     assert '```toml\n[train]\nprecision = "bf16"\n```' in text
     assert text.endswith("<!-- checker: end -->\n")
 
 
-def test_numbers_follow_the_highest_sibling(run, nan):
-    for name in ("exp-007", "exp-012-again", "other", "exp-x"):
-        (run.parent / name).mkdir()
+def test_ideas_are_numbered_as_children(run, nan):
     written(run, nan, about=about())
-    assert ids_in(run) == ["exp-013", "exp-014", "exp-015"]
+    assert ids_in(run) == ["exp-004.1", "exp-004.2", "exp-004.3"]
 
 
 def test_numbers_stay_when_other_experiments_appear(run, nan):
@@ -287,8 +284,8 @@ def test_a_new_idea_takes_a_free_number_and_the_old_ones_keep_theirs(run, nan):
     written(run, nan, about=about(config=bf16))
     found = planned.ideas((run / contract.NEXT).read_text())
     assert found == [
-        ("exp-006", "lower the learning rate from 0.03 to 0.009"),
-        ("exp-005", "clip gradients to norm 1 instead of 2"),
+        ("exp-004.2", "lower the learning rate from 0.03 to 0.009"),
+        ("exp-004.1", "clip gradients to norm 1 instead of 2"),
     ]
 
 
@@ -366,7 +363,3 @@ def test_suggestions_that_no_longer_hold_are_withdrawn(run, nan):
 )
 def test_ideas_are_read_from_what_people_write(text, found):
     assert planned.ideas(text) == found
-
-
-def test_a_folder_that_cannot_be_listed_still_numbers_from_one():
-    assert planned.numbers(["a", "b"], b"", Path("/nowhere/at/all")) == ["exp-001", "exp-002"]

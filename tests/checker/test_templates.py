@@ -6,7 +6,7 @@ import jinja2
 import pytest
 from jinja2 import nodes
 
-from checker import checklist, grounds, render, report
+from checker.report import checklist, grounds, pages, render
 
 ALLOWED = {"Template", "Output", "TemplateData", "Name", "Getattr", "For", "If"}
 NAMES = ["diagnosis.md.j2", "next.md.j2", "checklist.md.j2"]
@@ -50,8 +50,8 @@ def test_a_missing_string_is_an_error_and_not_a_gap():
         render.page("next.md.j2", checklist.View("", "", [], []))
 
 
-SHORT = report.Diagnosis("n", "e", "v", "s", [], [], ["m"], "step", [], "c", "c.svg", ["a"], ["b"], ["x"], [])
-ITEM = report.Item("exp-1", "i", "r", "", "")
+SHORT = pages.Diagnosis("n", "e", "v", "s", [], [], ["m"], "step", [], "c", "c.svg", ["a"], ["b"], ["x"], [])
+ITEM = pages.Item("exp-1", "i", "r", "", "")
 FULL = dataclasses.replace(SHORT, timeline=["t"], also=["a"], evidence=[grounds.Cell("q", "v")], suggestions=[ITEM])
 
 
@@ -60,8 +60,8 @@ FULL = dataclasses.replace(SHORT, timeline=["t"], also=["a"], evidence=[grounds.
     [
         ("diagnosis.md.j2", SHORT),
         ("diagnosis.md.j2", FULL),
-        ("next.md.j2", report.Next(True, [], "nothing")),
-        ("next.md.j2", report.Next(False, [ITEM, dataclasses.replace(ITEM, effect="e", toml="[a]")], "")),
+        ("next.md.j2", pages.Next(True, [], "nothing")),
+        ("next.md.j2", pages.Next(False, [ITEM, dataclasses.replace(ITEM, effect="e", toml="[a]")], "")),
         ("checklist.md.j2", checklist.View("c", "l", [], [])),
         ("checklist.md.j2", checklist.View("c", "l", [checklist.Row(*"12345678")], ["p"])),
     ],
@@ -74,5 +74,5 @@ def test_a_page_renders_without_stray_blank_lines(name, view):
 
 
 def test_jinja_is_not_loaded_before_a_page_is_rendered():
-    code = "import checker.report, checker.checklist, sys; sys.exit('jinja2' in sys.modules)"
+    code = "import checker.report.pages, checker.report.checklist, sys; sys.exit('jinja2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

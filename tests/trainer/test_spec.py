@@ -101,3 +101,18 @@ def test_markdown_without_a_toml_block_is_explained(tmp_path):
 def test_a_spec_survives_the_way_through_json(small):
     built = small(optimizer={"betas": [0.8, 0.9]})
     assert spec.build(built.model_dump(mode="json"), where="") == built
+
+
+SECTIONS = "## exp-006.1\n\n```toml\n[train]\nsteps = 1\n```\n\n## exp-006.2\n\n```toml\n[train]\nsteps = 2\n```\n"
+
+
+@pytest.mark.parametrize(("section", "steps"), [("", 1), ("#exp-006.1", 1), ("#exp-006.2", 2)])
+def test_a_section_of_a_note_is_chosen_by_name(tmp_path, section, steps):
+    (tmp_path / "next.md").write_text(SECTIONS)
+    assert spec.read_toml(tmp_path / f"next.md{section}") == {"train": {"steps": steps}}
+
+
+def test_an_unknown_section_is_named_with_those_there_are(tmp_path):
+    (tmp_path / "next.md").write_text(SECTIONS)
+    with pytest.raises(spec.SpecError, match=r"no section 'exp-006.3'; it has exp-006.1, exp-006.2"):
+        spec.read_toml(tmp_path / "next.md#exp-006.3")

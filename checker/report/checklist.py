@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import contract
-from checker import mask, planned, render
-from checker.catalog import Entry, entries
+from checker.report import mask, planned, render
+from checker.report.catalog import Entry, entries
 
 __all__ = ["Entry", "entries", "write"]
 
@@ -86,16 +86,15 @@ def _cell(text: str | None) -> str:
 
 
 def _planned(found: Sequence[Entry]) -> Iterator[str]:
-    """The ideas of the newest experiments that have any and that nobody has taken up yet."""
-    children = {(entry.parent, entry.id) for entry in found}
+    """The ideas of the newest experiments that have any."""
     left = _PLANNED_FROM
     for entry in reversed(found[-_NEWEST:]):
         with suppress(OSError):
             text = (Path(entry.folder) / contract.NEXT).read_text("utf-8", "replace")
-            open_ideas = [item for item in planned.ideas(text) if (entry.id, item[0]) not in children]
-            # What the file says is Markdown already, and must not be escaped twice.
-            for name, idea in open_ideas:
-                yield f"{name} (after {_cell(entry.id)}): {mask.markdown(mask.unescaped(idea))}"
-            left -= bool(open_ideas)
+            ideas = planned.ideas(text)
+            for name, idea in ideas:  # what the file says is Markdown already, and must not be escaped twice
+                after = "" if name.startswith(f"{entry.id}.") else f" (after {_cell(entry.id)})"
+                yield f"{mask.markdown(name)}{after}: {mask.markdown(mask.unescaped(idea))}"
+            left -= bool(ideas)
         if not left:
             return

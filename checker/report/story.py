@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 import contract
-from checker import judge, mask, wording
+from checker import judge
 from checker.finding import Action, Finding, Severity
 from checker.history import History
 from checker.names import TRAIN_LOSS, VAL_LOSS
+from checker.report import mask, wording
+from checker.report.wording import number
 from checker.series import Series
-from checker.wording import number
 
 _ACTS = {
     "looked-again": "looked again: still true",
@@ -36,7 +37,10 @@ LOSSES = ((TRAIN_LOSS, "train loss"), (VAL_LOSS, "validation loss"))
 
 def ranked(case: judge.Case) -> list[Finding]:
     """The last word of every episode: what is still true first, then the most severe, then the earliest."""
-    last = {(finding.rule, finding.episode): finding for finding in case.findings}
+    last: dict[tuple[str, int], Finding] = {}
+    for finding in case.findings:  # among equals, the one whose last word came first
+        last.pop((finding.rule, finding.episode), None)
+        last[finding.rule, finding.episode] = finding
     found: Iterable[Finding] = last.values()
     if case.history.step is None:  # rules then count rows, and a row should not be called a step
         found = (replace(finding, step=None, first_step=None) for finding in found)

@@ -6,11 +6,22 @@ from collections.abc import Callable, Sequence
 
 import contract
 from checker import names
-from checker.change import Look, Suggestion, Suggestions, clip, leave_fp16, lower_lr, raise_lr, scaled, setting, warm_up
 from checker.finding import Finding, Severity
 from checker.history import History
+from checker.report.change import (
+    Look,
+    Suggestion,
+    Suggestions,
+    clip,
+    leave_fp16,
+    lower_lr,
+    raise_lr,
+    scaled,
+    setting,
+    warm_up,
+)
+from checker.report.wording import duration, number, share
 from checker.series import SMOOTH, running_median
-from checker.wording import duration, number, share
 
 MOST = 4
 """More suggestions than this are a brochure."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
-from checker import mask
+from checker.report import mask
 
 
 def number(value: float) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import contract
-from checker import explain, mask, wording
 from checker.finding import Finding
 from checker.history import History
 from checker.names import VAL_LOSS
+from checker.report import explain, mask, wording
+from checker.report.story import LOSSES, first, lowest, unit_of
+from checker.report.wording import number
 from checker.series import Series, median
-from checker.story import LOSSES, first, lowest, unit_of
-from checker.wording import number
 
 _ABOUT_TRAIN_LOSS = frozenset({"nonfinite", "hidden_nan", "explosion", "divergence", "drift"})
 

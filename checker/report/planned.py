@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
-from checker.change import Value
+from checker.report.change import Value
 
 BEGIN = "<!-- checker: begin -->"
 END = "<!-- checker: end -->"
 
 _MARKER = re.compile(rb"^(?:\xef\xbb\xbf)?<!-- checker: (begin|end) -->(?=[ \t]*\r?$)", re.MULTILINE)
-_SECTION = re.compile(r"^##\s+(exp-\d+)\b", re.IGNORECASE)
+_SECTION = re.compile(r"^##\s+(exp-\d+(?:\.\d+)?|\S+\.\d+)(?![\w.])", re.IGNORECASE)
 _BULLET = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+(.*\S)")
-_FOLDER = re.compile(r"^exp-(\d+)", re.IGNORECASE)
 
 
 def ideas(text: str) -> list[tuple[str, str]]:
-    """The planned experiments in the text of a `next.md`: the first bullet of every section `## exp-<digits>`."""
+    """The planned experiments in the text of a `next.md`: the first bullet of every section `## exp-<digits>`.
+
+    A section of the checker's own names the parent too: `## exp-<digits>.<number>`.
+    """
     found: list[tuple[str, str]] = []
     section: str | None = None
     fenced = False
@@ -64,27 +65,17 @@ def has_title(old: bytes) -> bool:
     return re.search(rb"^# ", outside, re.MULTILINE) is not None
 
 
-def numbers(wanted: Sequence[str], old: bytes, folder: Path) -> list[str]:
-    """An `exp-NNN` for each idea: the one it already has in the marked part, else the next that nobody has.
+def numbers(wanted: Sequence[str], old: bytes, parent: str) -> list[str]:
+    """A name for each idea, as a child of `parent`: the one it already has in the marked part, else a new one.
 
-    Numbers do not move when time passes: other experiments may have been created since, the ideas keep theirs.
+    `exp-006.1` stays what it is whatever else is created meanwhile; the child gets its own number when it is run.
     """
     parts = split(old)
     inside = parts[1].decode("utf-8", "replace") if parts else ""
-    known = {idea: name for name, idea in ideas(inside)}
+    known = {idea: name for name, idea in ideas(inside) if name.startswith(f"{parent}.")}
     kept = {known[idea] for idea in wanted if idea in known}
-    free = (name for name in map("exp-{:03d}".format, range(_last(folder.parent) + 1, 10**9)) if name not in kept)
+    free = (name for name in (f"{parent}.{i}" for i in itertools.count(1)) if name not in kept)
     return [known[idea] if idea in known else next(free) for idea in wanted]
-
-
-def _last(root: Path) -> int:
-    """The highest number that an experiment beside this one has."""
-    try:
-        with os.scandir(root) as entries:
-            names: Iterable[str] = [entry.name for entry in entries]
-    except OSError:
-        return 0
-    return max((int(found[1][:9]) for name in names if (found := _FOLDER.match(name))), default=0)
 
 
 def toml(change: Mapping[str, Value]) -> str:

@@ -12,7 +12,7 @@ import contract
 if TYPE_CHECKING:
     import jinja2
 
-_BESIDE = Path(__file__).parent
+_BESIDE = Path(__file__).parents[1]
 FOLDER = next((path for path in (_BESIDE / "templates", _BESIDE.parent / "templates") if path.is_dir()), _BESIDE)
 """Where the templates lie: in the package once installed, at the top of the repository before."""
 

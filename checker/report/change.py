@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from checker import wording
 from checker.finding import Finding
 from checker.history import History
+from checker.report import wording
 from checker.series import median
 
 Value = float | int | str

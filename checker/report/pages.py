@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import contract
-from checker import curve, events, explain, grounds, judge, mask, planned, remedies, render, replay, story
-from checker.change import Suggestion
+from checker import events, judge, replay
 from checker.finding import Finding
+from checker.report import curve, explain, grounds, mask, planned, remedies, render, story
+from checker.report.change import Suggestion
 
 _NOTHING = "Nothing is suggested yet: the run goes on and no rule has found a fault."
 
@@ -86,7 +87,7 @@ def write(
     old = _read(folder / contract.NEXT)
     items: list[Item] = []
     if faults or (state is not None and state.final) or case.history.ended:
-        items = _items(remedies.suggest(findings, experiment, case.history), old, folder)
+        items = _items(remedies.suggest(findings, experiment, case.history), old, folder.name)
     main = faults[0] if faults else None
     others = [finding for finding in findings if finding is not main]
     view = Diagnosis(
@@ -119,11 +120,11 @@ def _read(path: Path) -> bytes:
     return b""
 
 
-def _items(suggestions: Sequence[Suggestion], old: bytes, folder: Path) -> list[Item]:
+def _items(suggestions: Sequence[Suggestion], old: bytes, parent: str) -> list[Item]:
     shown = [mask.markdown(suggestion.idea, 300) for suggestion in suggestions]
     return [
         Item(number, idea, mask.markdown(item.rationale, 400), mask.markdown(item.effect), planned.toml(item.change))
-        for number, idea, item in zip(planned.numbers(shown, old, folder), shown, suggestions, strict=True)
+        for number, idea, item in zip(planned.numbers(shown, old, parent), shown, suggestions, strict=True)
     ]
 
 

@@ -100,9 +100,12 @@ def _read(folder: str, stamps: Stamps) -> Entry:
     status = _document(path / contract.STATUS) if stamps[1] else None
     experiment = contract.Experiment.parse(document)
     state = str(contract.run_state(status)) if status is not None else str(contract.State.PENDING)
-    finding = _top_finding(path / contract.FINDINGS) if stamps[2] else None
-    if finding is not None and finding.get("rule") == "crash" and state == contract.State.RUNNING:
-        state = "crashed"  # nobody is left to say so in the status file
+    finding, forced = _top_finding(path / contract.FINDINGS) if stamps[2] else (None, "")
+    if state == contract.State.RUNNING:  # perhaps nobody is left to say otherwise in the status file
+        if forced and forced.startswith(f"{(status or {}).get('run_id') or 'run'}/"):
+            state = str(contract.State.KILLED)
+        elif finding is not None and finding.get("rule") == "crash":
+            state = "crashed"
     metric, value = _primary(experiment.metric, status or {})
     declared = _mapping(experiment.metric).get("direction")
     direction = str(declared) if declared in ("min", "max") else names.direction(metric)
@@ -151,8 +154,12 @@ def _tier(tiers: Mapping[str, Any], value: float | None, direction: str) -> str:
     return reached
 
 
-def _top_finding(path: Path) -> dict[str, Any] | None:
-    """The most severe finding that is not over, the earlier of two equals; remarks do not count."""
+def _top_finding(path: Path) -> tuple[dict[str, Any] | None, str]:
+    """The most severe finding that is not over, the earlier of two equals, and the one the process was killed for.
+
+    Remarks do not count.
+    """
+    forced = ""
     still: dict[tuple[str, Any], dict[str, Any]] = {}
     with path.open("rb") as file:
         for line in file:
@@ -166,12 +173,19 @@ def _top_finding(path: Path) -> dict[str, Any] | None:
                 still.clear()
             elif kind == b"recovered":
                 still.pop(key, None)
+            elif entry.get("act") == "sigkill":
+                forced = str(entry.get("finding"))
             elif entry.get("severity") in (Severity.WARNING, Severity.CRITICAL):
+                still.pop(key, None)
                 still[key] = entry
-    return max(still.values(), key=lambda entry: Severity(entry["severity"]).rank, default=None)
+    return max(still.values(), key=_weight, default=None), forced
 
 
-_KIND = re.compile(rb'"kind":\s*"(finding|recovered|file)"')
+def _weight(entry: Mapping[str, Any]) -> tuple[int, bool]:
+    return Severity(entry["severity"]).rank, entry.get("action") == "kill"
+
+
+_KIND = re.compile(rb'"(?:kind|act)":\s*"(finding|recovered|file|sigkill)"')
 
 
 def _kind(line: bytes) -> bytes | None:
@@ -183,7 +197,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
     """The entry in a line of the journal; a torn line is an empty one."""
     with suppress(ValueError, RecursionError):
         entry = json.loads(line)
-        if isinstance(entry, dict) and entry.get("kind") in ("finding", "recovered", "file"):
+        if isinstance(entry, dict) and isinstance(entry.get("kind"), str):
             return entry
     return {}
 
