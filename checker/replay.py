@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,8 @@ def read(path: Path) -> Replay:
     finals = {after for after, look in past.ticks if look.final}
     case = judge.Case.open(plan.load(folder)[0] if folder else None)
     unreadable: deque[Unreadable] = deque(maxlen=KEPT)
-    for event in journal.merge(tail.events(), past.ticks):
+    recorded = tail.events() if folder else chain(tail.events(), tail.rest())
+    for event in journal.merge(recorded, past.ticks):
         judge.step(case, event)
         if isinstance(event, Unreadable):
             if event.line == 0:

@@ -45,6 +45,11 @@ class Decoder:
                 yield event
         self._keep(data[start:])
 
+    def finish(self) -> Iterator[Row | Unreadable]:
+        """The last line of a file that nobody writes any more: it counts without a newline too."""
+        if self._rest or self._skipped:
+            yield from filter(None, [self._line()])
+
     def _keep(self, piece: bytes) -> None:
         """Remembers part of a line, or only its length once it is too long to be a row."""
         if self._skipped or len(self._rest) + len(piece) > rows.MAX_LINE:
@@ -138,6 +143,10 @@ class Tail:
             if self._told != str(error):  # once, not at every look
                 self._told = str(error)
                 yield Unreadable(0, f"{self.path.name} cannot be read: {error.strerror or error}")
+
+    def rest(self) -> Iterator[Row | Unreadable]:
+        """The unfinished last line, for a file that will not grow any more."""
+        yield from self._decoder.finish()
 
     def _odd(self, info: os.stat_result) -> Iterator[Unreadable]:
         """A pipe or a device could be read for ever, or never; it is mentioned once and left alone."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import contract
 from checker.finding import Finding
 from checker.history import History
 from checker.names import VAL_LOSS
-from checker.report import explain, mask, wording
+from checker.report import explain, mask, stacks, wording
 from checker.report.story import LOSSES, first, lowest, unit_of
 from checker.report.wording import number
 from checker.series import Series, median
@@ -86,7 +87,11 @@ def evidence(history: History, main: Finding | None, status: Mapping[str, Any]) 
         series = history.series[role]
         if series.count:
             last = (series.last, series.last_step)
-            for which, (value, step) in (("first", first(series)), ("lowest", lowest(series)), ("last finite", last)):
+            for which, (value, step) in (
+                ("first", first(series)),
+                ("lowest level", lowest(series)),
+                ("last finite", last),
+            ):
                 yield Cell(f"{name}, {which}", number(value), _step(step))
     for series, name in ((history.lr, "learning rate, last"), (history.grad, "gradient norm, last finite")):
         if series.count:
@@ -103,6 +108,13 @@ def _measured(main: Finding) -> Iterator[Cell]:
         if key.removesuffix("_step") == key or key.removesuffix("_step") not in quantities:
             name = mask.markdown(key.replace("_", " "), 60)
             yield Cell(name, wording.value(value), _step(quantities.get(f"{key}_step")))
+
+
+def hung(main: Finding | None, folder: Path) -> Iterator[Cell]:
+    """Where a hung program stands, if it left its stacks."""
+    if main is not None and main.rule == "stall":
+        for depth, frame in enumerate(stacks.frames(folder)):
+            yield Cell("main thread stands in" if not depth else "called from", mask.markdown(frame))
 
 
 def _saved(status: Mapping[str, Any], main: Finding | None) -> Iterator[Cell]:

@@ -81,7 +81,7 @@ def write(
         OSError: the folder cannot be written.
     """
     experiment = experiment or contract.Experiment(id="", created_at="")
-    state = contract.run_state(status) if status is not None else None
+    state = story.state_of(status, acts)
     findings = story.ranked(case)
     faults = [finding for finding in findings if story.is_fault(finding)]
     old = _read(folder / contract.NEXT)
@@ -99,7 +99,7 @@ def write(
         also=list(story.also(case, others)),
         mechanism=list(grounds.mechanism(case.history, main)),
         unit=story.unit_of(case.history),
-        evidence=list(grounds.evidence(case.history, main, status or {})),
+        evidence=[*grounds.evidence(case.history, main, status or {}), *grounds.hung(main, folder)],
         caption=story.caption(main),
         curve=contract.CURVE,
         against=list(grounds.against(case.history, main, state)),

@@ -85,6 +85,16 @@ def verdict(case: judge.Case, main: Finding | None, state: contract.State | None
     return f"**{main.rule}** ({main.severity}): {mask.markdown(main.summary)}; {when}.{over}"
 
 
+def state_of(status: Mapping[str, Any] | None, acts: Sequence[Mapping[str, Any]]) -> contract.State | None:
+    """The state of the run; one that had to be killed can no longer say so itself."""
+    if status is None:
+        return None
+    state = contract.run_state(status)
+    this_run = f"{status.get('run_id') or 'run'}/"
+    killed = any(act.get("act") == "sigkill" and str(act.get("finding")).startswith(this_run) for act in acts)
+    return contract.State.KILLED if killed and state is contract.State.RUNNING else state
+
+
 def narrative(case: judge.Case, status: Mapping[str, Any], state: contract.State | None) -> str:
     """How the losses went, how far the run came, and how it stands."""
     history = case.history
@@ -102,7 +112,9 @@ def _shape(history: History, role: str, name: str) -> str:
     elif low >= start:
         told = f"The {name} began at {number(start)} ({unit} {at}) and never got lower"
     else:
-        told = f"The {name} fell from {number(start)} ({unit} {at}) to its lowest, {number(low)} ({unit} {low_at})"
+        told = (
+            f"The {name} fell from {number(start)} ({unit} {at}) to its lowest level, {number(low)} ({unit} {low_at})"
+        )
     if series.count > 1 and low_at != series.last_step:
         told += f"; its last {'finite value' if bad else 'value'} was {number(series.last)} ({unit} {series.last_step})"
     return f"{told}, then it was non-finite." if bad else f"{told}."

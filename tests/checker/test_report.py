@@ -8,7 +8,7 @@ import contract
 from checker.events import Row, Unreadable
 from checker.finding import Action, Severity
 from checker.judge import Case, Episode, step
-from checker.report import pages, planned
+from checker.report import pages, planned, stacks, story
 
 EVIL = "a|b <script>x</script>\n\n# heading `c` \x1b[31m[l](http://x) sk-" + "aB3" * 10
 KILLED = {"state": "killed", "run_id": "r1", "best_metrics": {"val_loss": 1.25}}
@@ -134,7 +134,7 @@ def test_a_healthy_run_says_so_with_its_numbers(run):
     case = case_of(losses, plan=about(total_steps=400), val_loss=losses, lr=[0.1] * 400, grad_norm=[1.0] * 400)
     text = written(run, case, status={"state": "completed"}, about=about(total_steps=400))
     assert "**Healthy**: no anomaly was found in 400 rows." in text
-    assert re.search(r"fell from 3\.9\d+ \(step 3\) to its lowest, 1\.0\d+ \(step 399\)", text)
+    assert re.search(r"fell from 3\.9\d+ \(step 3\) to its lowest level, 1\.0\d+ \(step 399\)", text)
     assert "The run is over: completed." in text
     assert section(text, "Against it") == "- Nothing: no measured quantity speaks against it."
     assert section(text, "What cannot be judged") == "- Nothing: every rule had what it needs."
@@ -153,7 +153,7 @@ def test_a_run_without_steps_is_counted_in_rows(run):
     for index, loss in enumerate([3.0, 2.0, 1.0, NAN]):
         step(case, Row(index, index + 1, {"train_loss": loss}))
     text = written(run, case)
-    assert "fell from 3 (row 0) to its lowest, 1 (row 2), then it was non-finite" in text
+    assert "fell from 3 (row 0) to its lowest level, 1 (row 2), then it was non-finite" in text
     assert "| quantity | value | row |" in text
     assert "step" not in text.split("## Mechanism")[0]
 
@@ -363,3 +363,30 @@ def test_suggestions_that_no_longer_hold_are_withdrawn(run, nan):
 )
 def test_ideas_are_read_from_what_people_write(text, found):
     assert planned.ideas(text) == found
+
+
+DUMP = """Thread 0x01 (most recent call first):
+  File "/usr/lib/python3.11/threading.py", line 1002 in _bootstrap
+
+Current thread 0x02 (most recent call first):
+  File "/usr/lib/python3.11/threading.py", line 327 in wait
+  File "/usr/lib/python3.11/site-packages/loader/queue.py", line 15 in get
+  File "/home/me/train/loop.py", line 107 in advance
+"""
+
+
+def test_the_stacks_of_a_hang_name_the_culprit(tmp_path):
+    (tmp_path / contract.STACKS).write_text(DUMP.replace("advance", "older") + "\n" + DUMP)
+    assert stacks.frames(tmp_path) == ["loader/queue.py:15 get", "train/loop.py:107 advance"]
+
+
+@pytest.mark.parametrize("text", ["", "no dump", "Current thread 0x02"])
+def test_without_a_dump_there_are_no_frames(tmp_path, text):
+    (tmp_path / contract.STACKS).write_text(text)
+    assert stacks.frames(tmp_path) == []
+
+
+def test_a_run_that_had_to_be_killed_is_over():
+    act = {"act": "sigkill", "finding": "abc/stall/0/critical"}
+    assert story.state_of({"state": "running", "run_id": "abc"}, [act]) == "killed"
+    assert story.state_of({"state": "running", "run_id": "resumed"}, [act]) == "running"

@@ -187,3 +187,18 @@ def test_no_file_stays_open(tmp_path):
     for tail in tails:
         look(tail)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("rest", "kinds"),
+    [
+        pytest.param(b"", [], id="nothing"),
+        pytest.param(b"  ", [], id="blank"),
+        pytest.param(b'{"loss": 1}', [Row], id="a whole row without a newline"),
+        pytest.param(b'{"loss": 1', [Unreadable], id="a torn row"),
+    ],
+)
+def test_the_last_line_of_a_file_at_rest_counts(rest, kinds):
+    decoder = Decoder()
+    list(decoder.feed(b'{"loss": 2}\n' + rest))
+    assert [type(event) for event in decoder.finish()] == kinds
