@@ -202,7 +202,7 @@ class Daemon:
             self._admit(folder)
 
     def _admit(self, folder: Path) -> None:
-        with self._fenced(folder):
+        with self._fenced(partial(self._stumbled, folder)):
             self.runs[folder] = Run(folder, self._name(folder), self.mode)
 
     def _ours(self, folder: Path) -> bool:
@@ -222,7 +222,7 @@ class Daemon:
     # ------------------------------------------------------------------------------------------------- one run's turn
 
     def _turn(self, folder: Path, run: Run, moment: Moment, *, beat: bool) -> None:
-        with self._fenced(folder):
+        with self._fenced(partial(self._stumbled, folder)):
             notices = run.turn(moment, beat=beat)
             if notices:
                 self.tell(notices)
@@ -230,12 +230,12 @@ class Daemon:
                 self._faults.pop(folder, None)
 
     @contextmanager
-    def _fenced(self, folder: Path) -> Iterator[None]:
+    def _fenced(self, stumbled: Callable[[str], None]) -> Iterator[None]:
         """The one place where any error is caught: a folder that cannot be judged must not cost the others theirs."""
         try:
             yield
         except Exception as error:  # noqa: BLE001
-            self._stumbled(folder, f"{type(error).__name__}: {error}")
+            stumbled(f"{type(error).__name__}: {error}")
 
     def _stumbled(self, folder: Path, text: str) -> None:
         run = self.runs.pop(folder, None)
@@ -271,13 +271,14 @@ class Daemon:
             self._try(self.root, self._on_changes)
 
     def _try(self, folder: Path, report: Callable[[], None]) -> None:
-        try:
+        with self._fenced(partial(self._unreported, folder)):
             report()
-        except Exception as error:  # noqa: BLE001  # a report that fails must not end the watch
-            text = f"its report cannot be written ({type(error).__name__}: {error})"
-            if self._report_faults.get(folder) != text:
-                self._report_faults[folder] = text
-                self.tell([Notice(self._name(folder), text, Severity.WARNING)])
+
+    def _unreported(self, folder: Path, fault: str) -> None:
+        text = f"its report cannot be written ({fault})"
+        if self._report_faults.get(folder) != text:
+            self._report_faults[folder] = text
+            self.tell([Notice(self._name(folder), text, Severity.WARNING)])
 
 
 def reported(folder: Path) -> bool:

@@ -44,11 +44,12 @@ class Policy:
 
     def outcome(self, grade: Grade) -> tuple[Severity, Action]:
         if grade is Grade.NOTE:
-            return Severity.INFO, Action.NONE
+            return _NOTE
         return self.sure if grade is Grade.SURE else self.suspect
 
 
 _KILL = (Severity.CRITICAL, Action.KILL)
+_NOTE = (Severity.INFO, Action.NONE)
 _ALARM = (Severity.CRITICAL, Action.ALERT)
 
 POLICY: dict[str, Policy] = {
@@ -64,8 +65,8 @@ POLICY: dict[str, Policy] = {
     "overfit": Policy(sure=_ALARM, hold=Hold(2, 0.02), hold_sure=Hold(5, 0.05)),
     "plateau": Policy(hold=Hold(5, 0.05)),
     "dead_lr": Policy(sure=_ALARM, hold=Hold(3, 0.01), hold_sure=Hold(10, 0.02)),
-    "loss_spike": Policy(),
-    "suspicious_improvement": Policy(hold=Hold(3, 0.01)),
+    "loss_spike": Policy(suspect=_NOTE, sure=_NOTE),
+    "suspicious_improvement": Policy(suspect=_NOTE, sure=_NOTE, hold=Hold(3, 0.01)),
     "throughput": Policy(hold=Hold(10, 0.02)),
     "stall": Policy(sure=_KILL, row_ends=True),
     "crash": Policy(suspect=_ALARM, sure=_ALARM, row_ends=True),

@@ -1,0 +1,70 @@
+"""What the documentation says is checked, so it cannot lie."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import contract
+from checker.report import explain
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = sorted(set(re.findall(r"^\| `checker (\w+)", README, re.MULTILINE)))
+
+
+def test_the_table_of_rules_is_the_one_the_rules_make():
+    assert explain.readme_table() in README
+
+
+def test_the_first_command_stands_on_the_first_screen():
+    lines = README.splitlines()
+    assert next(number for number, line in enumerate(lines) if line.startswith("make demo")) < 30
+
+
+def called(*arguments):
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout
+
+
+@pytest.mark.parametrize("program", ["checker", "trainer"])
+def test_every_command_is_in_the_readme_and_has_help(program):
+    text = subprocess.run(
+        [sys.executable, "-m", program, "--help"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    listed = re.search(r"\{([a-z,]+)\}", text.stdout)[1].split(",")
+    for command in listed:
+        assert f"{program} {command}" in README
+        assert len(called(program, command, "--help")) > 80, command
+
+
+def test_every_make_target_in_the_readme_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`?make ([a-z-]+)", README):
+        assert f"\n{target}:" in makefile, target
+
+
+def test_linked_files_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists() or target == "curve.svg", target
+
+
+def test_the_three_lines_of_the_readme_run(tmp_path):
+    block = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    script = "def train_one_step():\n    return 0.5\n" + block.replace("experiments/my-run", str(tmp_path / "my-run"))
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+    shown = subprocess.run([sys.executable, "-m", "checker", "once", str(tmp_path)], cwd=ROOT, check=False)
+    assert (tmp_path / "my-run" / "diagnosis.md").read_text().startswith("# Diagnosis: my-run")
+    assert shown.returncode in (0, 1)
+
+
+def test_the_file_format_page_names_every_field():
+    page = (ROOT / "experiments/README.md").read_text()
+    for record in (contract.Row, contract.Experiment, contract.Kill, contract.Ack, contract.Process):
+        for field in fields(record):
+            assert f"`{field.name}`" in page or f'"{field.name}"' in page, field.name
