@@ -34,10 +34,8 @@ def called(*arguments):
 
 @pytest.mark.parametrize("program", ["checker", "trainer"])
 def test_every_command_is_in_the_readme_and_has_help(program):
-    text = subprocess.run(
-        [sys.executable, "-m", program, "--help"], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    listed = re.search(r"\{([a-z,]+)\}", text.stdout)[1].split(",")
+    listed = re.findall(r"^    ([a-z]+)  +[a-z]", called(program, "--help"), re.MULTILINE)
+    assert len(listed) > 1
     for command in listed:
         assert f"{program} {command}" in README
         assert len(called(program, command, "--help")) > 80, command
