@@ -91,7 +91,7 @@ def write(
     main = faults[0] if faults else None
     others = [finding for finding in findings if finding is not main]
     view = Diagnosis(
-        name=mask.markdown(experiment.name or folder.name, 80),
+        name=mask.markdown(experiment.name or (status or {}).get("experiment_name") or folder.name, 80),
         exp=mask.markdown(experiment.id or folder.name, 80),
         verdict=story.verdict(case, main, state),
         narrative=story.narrative(case, status or {}, state),
