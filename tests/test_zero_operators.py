@@ -57,11 +57,9 @@ def test_a_request_leaves_every_other_key_as_it_was(folder):
     assert after["kill"]["reason"] == "NaN"
 
 
-def test_it_is_reported(folder, capsys):
+def test_it_is_reported(folder):
     assert main(["once", str(folder.parent)]) == 2
     text = (folder / contract.DIAGNOSIS).read_text()
     assert text.startswith("# Diagnosis: resnet18-baseline (exp-003)")
     assert "nonfinite" in text
-    assert (
-        "resnet18-baseline" in (folder.parent / contract.CHECKLIST).read_text() or "exp-003" in capsys.readouterr().out
-    )
+    assert "| exp-003 |" in (folder.parent / contract.CHECKLIST).read_text()
