@@ -142,6 +142,11 @@ class Series:
         have = len(self.recent)
         return median(islice(self.recent, max(0, have - values), None))
 
+    def level_before(self, values: int) -> float:
+        """The median of the five raw values before the last `values` ones; the level itself where there are none."""
+        end = len(self.recent) - values
+        return median(islice(self.recent, max(0, end - SMOOTH), end)) if end > 0 else self.level()
+
     def start(self) -> float:
         """The level at the very beginning: the median of the first blocks."""
         return median(self.levels[:SMOOTH]) if self.levels else self.last
@@ -156,11 +161,11 @@ class Series:
 
     def noise(self) -> float:
         """The noise of the last raw values around their trend."""
-        return _noise(list(self.recent))
+        return noise_of(list(self.recent))
 
     def spread(self, since: int = 0, until: int | None = None) -> float:
         """The noise of blocks `since` to `until` around their trend."""
-        return _noise(self.levels[since:until])
+        return noise_of(self.levels[since:until])
 
     def block_at(self, row: int) -> int:
         """The block that holds `row`."""
@@ -171,7 +176,7 @@ def _halved(values: array[float]) -> array[float]:
     return array("d", ((values[i] + values[i + 1]) / 2 for i in range(0, len(values), 2)))
 
 
-def _noise(values: Sequence[float]) -> float:
+def noise_of(values: Sequence[float]) -> float:
     """The standard deviation of the noise in `values`, robustly and whatever the trend.
 
     The median absolute second difference, divided by 0.6745 (normal consistency) and by the square root of 6 (a second

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from checker.series import Series
+from checker.series import Series, noise_of
 
 MAX_SHARE = 1e6
 """Stands for "everything and more" where nothing had been gained."""
@@ -29,6 +29,11 @@ class Rise:
     """Blocks since that peak."""
     noise_now: float
     """Noise of the last values alone."""
+    wander: float
+    """How far the curve bends back and forth over a tenth of its way to the onset: the noise of a slow random walk,
+    which the noise between neighbours does not show."""
+    falling_now: float
+    """How far the level fell over the last dozen raw values."""
     onset_row: int
     onset_step: int
     blocks_since_onset: int
@@ -53,6 +58,8 @@ class Rise:
         Fast enough means that, going on like this, half of the excess is gone within three times the time since the
         onset (at least within 30 blocks, a quarter of the curve).
         """
+        if self.falling_now > max(0.1 * self.excess, 2 * self.noise_now):
+            return True
         if self.falling <= 1.5 * max(self.noise, self.noise_now) or not self.since_peak:
             return False
         blocks_left = max(0.5 * self.excess, 0.0) * self.since_peak / self.falling
@@ -66,6 +73,7 @@ class Rise:
             "level": self.level,
             "lost_share": self.lost_share,
             "noise": self.noise,
+            "wandering": self.wander,
             "largest_recovered_excursion": self.excursion,
         }
 
@@ -111,6 +119,8 @@ def rise(series: Series, era: int, *, width: int, min_values: int, over_best: fl
         falling=smooth[peak] - level,
         since_peak=len(smooth) - 1 - peak,
         noise_now=series.noise(),
+        wander=noise_of(series.smooth()[era : era + onset + 1 : max(1, onset // 10)]),
+        falling_now=series.level_before(7) - series.level(),
         onset_row=series.rows[era + onset],
         onset_step=series.steps[era + onset],
         blocks_since_onset=len(smooth) - onset,

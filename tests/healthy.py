@@ -113,6 +113,19 @@ def resumed():
     return first + [row._replace(index=200 + i, line=201 + i, run_id="b") for i, row in enumerate(again)]
 
 
+def negative_and_noisy():
+    chance = _chance(12)
+    return rows(train=[-8.7 + chance.gauss(0, 0.15) - i / 200 for i in range(300)])
+
+
+def decaying_spikes():
+    chance, values = _chance(13), noisy_descent(900)
+    for at in (150, 420, 700):
+        for i in range(at, 900):
+            values[i] += 9.0 * math.exp(-(i - at) / 6)
+    return rows(train=[value + chance.gauss(0, 0.02) for value in values])
+
+
 def few_values():
     return rows(train="2.0 1.7 1.9 1.5")
 
@@ -120,6 +133,7 @@ def few_values():
 _MAKERS = (
     noisy, spike_recovers, warm_restarts, one_cycle, warmup, curriculum_jump, negative_losses, crossing_zero,
     near_zero, from_17_to_6, amp_scaling, evaluation_pauses, converged, batch_of_one, adversarial, long_run, resumed,
+    negative_and_noisy,
     few_values,
 )  # fmt: skip
 HEALTHY = [pytest.param(make, id=make.__name__.replace("_", "-")) for make in _MAKERS]

@@ -9,8 +9,9 @@ and every further step is paid for nothing.
 How it decides: four comparisons, none on the raw scale of the loss. More than half of the drop from start to best is
 lost and the loss lies half its best above it; a run that never gained half of its start must stand half above it. The
 excess is many times the noise of the curve, at a narrow window or, for noisy curves, with a smaller multiple at a
-wide one. It is larger than any excursion that this run recovered from. And the curve is not falling back. All of it
-must hold for 2 % of the rows.
+wide one. It is larger than any excursion that this run recovered from. And the curve is not falling back. It is
+certain when it also lies far beyond the slow wandering that the curve showed before, as losses of adversarial or
+reinforcement objectives do. All of it must hold for 2 % of the rows.
 
 What to do: go back to the last checkpoint before the onset with a learning rate about three times lower, a longer
 warm-up and gradient clipping.
@@ -39,6 +40,13 @@ class Limits:
     scales: tuple[tuple[int, float], ...] = ((5, 6.0), (11, 3.5))
     """Width of the running median and excess in units of noise. A median of 5 (of 11) independent values has 0.54
     (0.37) of their noise, so both are more than 9 standard errors: room for noise that is not independent."""
+    wanders: float = 14.0
+    """Excess in units of the curve's slow wandering before. The diverged public runs reach 18 to many thousands, random
+    walks that look like a divergence 5 to 35."""
+    gained_wanders: float = 6.0
+    """The same for what had been gained: 10 and more in the public runs, 6.5 in the zoo, mostly under 6 in walks."""
+    far: float = 30.0
+    """Excess in the same units that needs no gain: a run that diverged before it had learned anything."""
     excursions: float = 1.5
     """Excess in units of the largest excursion that this run recovered from."""
 
@@ -58,8 +66,13 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     for width, noises in limits.scales:
         seen = found[width]
         if seen is not None and seen.excess > noises * seen.noise and _lost(seen, limits):
-            return sighting(seen)
+            return sighting(seen, Grade.SURE if _beyond_wandering(seen, limits) else Grade.SUSPECT)
     return None
+
+
+def _beyond_wandering(found: Rise, limits: Limits) -> bool:
+    learned = found.gained > limits.gained_wanders * found.wander or found.excess > limits.far * found.wander
+    return learned and found.excess > limits.wanders * found.wander
 
 
 def _lost(found: Rise, limits: Limits) -> bool:
@@ -76,9 +89,9 @@ def _lost(found: Rise, limits: Limits) -> bool:
     return found.excess >= limits.excursions * found.excursion
 
 
-def sighting(found: Rise) -> Sighting:
+def sighting(found: Rise, grade: Grade) -> Sighting:
     return Sighting(
-        grade=Grade.SURE,
+        grade=grade,
         first_row=found.onset_row,
         first_step=found.onset_step,
         summary=(

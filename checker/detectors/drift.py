@@ -33,6 +33,8 @@ class Limits:
     over_best: float = 0.1
     noises: float = 3.5
     """As in divergence at the same width: more than 9 standard errors of a median of 11."""
+    wanders: float = 7.0
+    """As in divergence."""
     excursions: float = 1.5
     lasting: float = 0.1
     """Share of the curve that the rise must have lasted."""
@@ -46,7 +48,11 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     series = history.train
     era = history.era(series)
     found = rise(series, era, width=limits.width, min_values=limits.min_values, over_best=limits.over_best)
-    if found is None or found.excess <= limits.noises * found.noise or found.falling > found.noise:
+    if (
+        found is None
+        or found.excess <= max(limits.noises * found.noise, limits.wanders * found.wander)
+        or found.falling > found.noise
+    ):
         return None
     if found.best > 0 and found.gained < limits.real_gain * found.start:
         return None

@@ -34,6 +34,11 @@ class Limits:
     """The same for the validation loss: confident overfitting can be several times worse than chance."""
     ranges: float = 2.0
     """Excess over the yardstick in units of all that the run had gained."""
+    min_unscaled: int = 20
+    """Values before a loss that starts at or below 0 is judged: without a scale only its noise and range are left."""
+    watched: int = 8
+    held: float = 0.8
+    """Share of the highest of the five values before that the level must hold: a decaying spike is on its way back."""
     noises: float = 20.0
     """Excess in units of the noise before the onset."""
 
@@ -63,7 +68,12 @@ def _exploded(series: Series, era: int, name: str, times: float, limits: Limits)
     excess, gained = level - yardstick, yardstick - best
     if excess <= limits.ranges * gained or excess <= limits.noises * series.spread(era, known):
         return None
-    if level < times * yardstick or min(list(series.recent)[-3:]) < times * yardstick:
+    last = list(series.recent)[-limits.watched :]
+    if level < times * yardstick or min(last[-3:]) < times * yardstick:
+        return None
+    if yardstick <= 0 and series.count < limits.min_unscaled:
+        return None
+    if excess < limits.held * (max(last[:-3], default=level) - yardstick):
         return None
     onset = _onset(series, yardstick + excess / 4 if excess < yardstick * 100 else yardstick * times)
     return Sighting(

@@ -29,7 +29,9 @@ class Limits:
     min_epochs: int = 15
     """Rows for a log of one row per epoch; the corpus calls 15 flat rows a plateau."""
     min_rows: int = 40
-    """Rows for other logs, so that a warm-up does not count."""
+    """Rows for other logs whose length is declared, so that a warm-up does not count."""
+    min_rows_unplanned: int = 200
+    """Rows where no length is declared: two public runs of 4,000 and 6,000 rows began to learn after 45 and 146."""
     min_progress: float = 0.1
     """Of the declared length. SageMaker, AUTOTRAINER and the fast-fail seed all judge before a third of the plan."""
     improvement: float = 0.02
@@ -43,9 +45,10 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     """A loss that never left its start."""
     train = history.train
     per_epoch = bool(history.epoch) and train.count > 1 and (history.epoch or 0) >= 0.5 * train.count
-    if train.count < (limits.min_epochs if per_epoch else limits.min_rows) or history.era(train):
-        return None
     progress = history.progress
+    few = limits.min_rows if progress is not None else limits.min_rows_unplanned
+    if train.count < (limits.min_epochs if per_epoch else few) or history.era(train):
+        return None
     warm = history.plan.experiment.schedule.get("warmup_steps") or 0
     if (progress is not None and progress < limits.min_progress) or (history.step or 0) < 2 * warm:
         return None

@@ -20,7 +20,7 @@ def test_silent(series, declared):
 @pytest.mark.parametrize(
     ("series", "declared"),
     [
-        pytest.param({"train": "2.3026x100~0.005"}, {}, id="at chance"),
+        pytest.param({"train": "2.3026x250~0.005"}, {}, id="at chance"),
         pytest.param({"train": "2.3026x100~0.005"}, {"total_steps": 400}, id="a quarter of the plan"),
         pytest.param({"train": "0.6931x40~0.0005", "epochs": True}, {}, id="forty epochs"),
     ],

@@ -33,7 +33,7 @@ MADE = {
     "hidden_nan": {"train": "2.0-0.01x20~0.01 0.0x30", "grad": "1.0x20~0.1 " + "nan " * 30},
     "loss_spike": {"train": "2.0-0.01x60~0.01 9.0 1.4-0.001x60~0.01"},
     "oscillation": {"train": [*noisy_descent(120, 2.0, 0.9, 0.01), *SWINGS]},
-    "plateau": {"train": "2.3026x100~0.005"},
+    "plateau": {"train": "2.3026x250~0.005"},
     "suspicious_improvement": {"train": "2.0x60~0.01 0.001x40"},
     "throughput": {"train": noisy_descent(), "seconds": [1.0] * 150 + [3.0] * 150},
     "vanishing_gradient": {"train": "2.3x100~0.001", "grad": "1.0x5 1e-6x94"},
