@@ -69,7 +69,16 @@ def _parser() -> argparse.ArgumentParser:
 
     status = commands.add_parser("status", help="one table of all runs below a folder")
     status.add_argument("folder", type=Path, metavar="DIR")
+    status.add_argument("--json", action="store_true", help="one JSON object per run and line")
     status.set_defaults(command=_status)
+
+    backtest = commands.add_parser("backtest", help="what the checker would have done to all your past runs")
+    backtest.add_argument("paths", type=Path, nargs="+", metavar="DIR", help="folders of runs, or .jsonl files")
+    backtest.add_argument("--labels", type=Path, metavar="FILE", help="JSON lines with id (or path), label, onset_row")
+    backtest.add_argument("--curves", type=Path, metavar="FOLDER", help="draw the kills of runs that ended well")
+    backtest.add_argument("--json", action="store_true", help="one JSON object")
+    backtest.add_argument("--jobs", type=int, metavar="N", help="processes (default: one per core)")
+    backtest.set_defaults(command=_backtest)
 
     explain = commands.add_parser("explain", help="what a rule sees, why it matters, how it decides, what to do")
     explain.add_argument("rule", nargs="?", metavar="RULE")
@@ -296,7 +305,37 @@ def _status(arguments: argparse.Namespace) -> int:
     found = lines(root)
     if not found:
         raise Complaint(f"{root}: no run folders (none with metrics.jsonl, training_status.json or experiment.json)")
+    if arguments.json:
+        from contract import encode
+
+        for one in found:
+            print(encode(one.document()).decode())
+        return HEALTHY
     Console(width=None if sys.stdout.isatty() else 160).print(table(found))
+    return HEALTHY
+
+
+def _backtest(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from checker import backtest, show
+    from contract import encode
+
+    try:
+        labels = backtest.read_labels(arguments.labels) if arguments.labels else {}
+        files = backtest.recorded(arguments.paths)
+    except (ValueError, OSError) as error:
+        raise Complaint(str(error)) from None
+    with show.progress(len(files)) as tell:
+        found = backtest.Backtest(backtest.run(files, labels, jobs=arguments.jobs, tell=tell))
+    if arguments.curves:
+        backtest.draw([outcome for outcome in found.kills if outcome.ended_well], arguments.curves)
+    if arguments.json:
+        print(encode(found.document()).decode())
+        return HEALTHY
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for part in show.backtest(found):
+        console.print(part, markup=False, highlight=False)
     return HEALTHY
 
 

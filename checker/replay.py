@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -81,8 +81,10 @@ def play(events: Iterable[Event], plan: Plan | None = None) -> judge.Case:
     return case
 
 
-def read(path: Path) -> Replay:
+def read(path: Path, watch: Callable[[judge.Case], None] | None = None) -> Replay:
     """Replays a run folder with the looks at the clock that its journal holds, or a bare file.
+
+    `watch` is shown the case whenever something followed from an event.
 
     Raises:
         ValueError: there is nothing to replay; the message says what is missing and where.
@@ -100,7 +102,8 @@ def read(path: Path) -> Replay:
     unreadable: deque[Unreadable] = deque(maxlen=KEPT)
     recorded = tail.events() if folder else chain(tail.events(), tail.rest())
     for event in journal.merge(recorded, past.ticks):
-        judge.step(case, event)
+        if judge.step(case, event) and watch is not None:
+            watch(case)
         if isinstance(event, Unreadable):
             if event.line == 0:
                 raise ValueError(f"{path}: {event.reason}")

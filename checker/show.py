@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import contract
 from checker.events import Life
@@ -18,6 +19,8 @@ from checker.terms import Notice
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+
+    from checker.backtest import Backtest
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]+")
@@ -49,6 +52,9 @@ class Line(NamedTuple):
     findings: str
     severity: Severity
     rank: tuple[int, float]
+
+    def document(self) -> dict[str, str]:
+        return {name: str(value) for name, value in zip(self._fields, self, strict=True) if name != "rank"}
 
 
 def row(run: Run) -> Line:
@@ -97,6 +103,49 @@ def table(lines: Sequence[Line], height: int | None = None, title: str = "") -> 
     if len(shown) < len(ordered):
         found.add_row(Text(f"… and {len(ordered) - len(shown)} more", style="dim"))
     return found
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar on standard error, where nobody parses; yields what is to be called after each piece."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("judging", total=total)
+        yield lambda: bar.advance(task)
+
+
+def backtest(found: Backtest) -> Iterator[RenderableType]:
+    """The tables of a backtest, and what is to be looked at."""
+    from rich.table import Table
+
+    saved = sum(outcome.hours_saved for outcome in found.kills)
+    rules = Table("rule", "would kill", "would alert", title=f"{len(found.outcomes)} runs")
+    for rule, kills, alerts in found.rules():
+        rules.add_row(rule, str(kills), str(alerts))
+    yield rules
+    yield f"{len(found.kills)} of {len(found.readable)} runs would have been stopped, {saved:.1f} hours earlier in all."
+    for outcome in found.kills:
+        if outcome.ended_well:
+            yield clean(f"went on to a new best: {outcome.path}: {outcome.rule} at row {outcome.row}: {outcome.reason}")
+    for outcome in found.outcomes:
+        if outcome.error:
+            yield clean(f"unreadable: {outcome.error}")
+    classes = found.classes()
+    if classes:
+        labels = Table("label", "runs", "killed", "95 %", "seen", "95 %", "delay rows", "delay %", title="by label")
+        for one in classes:
+            labels.add_row(*_class_cells(one))
+        yield labels
+
+
+def _class_cells(one: Mapping[str, Any]) -> list[str]:
+    share = "-" if one["delay_share"] is None else f"{100 * one['delay_share']:.1f}"
+    ends = ["{:.1f}-{:.1f}".format(*(100 * end for end in one[name])) for name in ("killed_interval", "seen_interval")]
+    delay = "-" if one["delay_rows"] is None else f"{one['delay_rows']:g}"
+    cells = [one["label"], str(one["runs"]), str(one["killed"]), ends[0], str(one["seen"]), ends[1], delay, share]
+    return [clean(cell) for cell in cells]
 
 
 class Screen:
