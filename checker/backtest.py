@@ -88,7 +88,7 @@ def read_labels(path: Path) -> dict[str, Mapping[str, Any]]:
     Raises:
         ValueError: a line is not such an object; the message names it.
     """
-    labels = {}
+    labels: dict[str, Mapping[str, Any]] = {}
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         if line.strip():
             entry = contract.decode_object(line, f"{path}:{number}")
