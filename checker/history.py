@@ -15,6 +15,9 @@ from checker.series import Series
 MAX_NAMES = 256
 """Metrics watched for non-finite values; beyond these a name is only counted on, so memory stays bounded."""
 
+NOT_MEASURED = frozenset({"checkpoint_saved", "training_start", "training_end", "phase", "regime_change", "note"})
+"""Events whose metrics repeat what other rows measured (the best value, say): they are no points of a curve."""
+
 MIN_BEFORE_NULL = 5
 """Numbers that must have stood where a null counts as a hidden NaN."""
 
@@ -112,6 +115,8 @@ class History:
         if row.event != "step" and self._event(row):
             look = True
         values = row.values
+        if row.event in NOT_MEASURED:
+            return look
         alias = self._alias
         step = self.step if self.step is not None else row.index
         for name, value in values.items():

@@ -14,6 +14,9 @@ from contract import number_in
 MAX_LINE: Final = 1 << 20
 """Bytes. A longer line is not a metrics row (a row of 1,000 metrics has 30 KB) and would cost memory to parse."""
 
+_BIG: Final = 1 << 62
+"""Counters beyond this are no counters; metrics beyond it are taken as floating-point numbers, infinite if need be."""
+
 _PLACE: Final = {
     **dict.fromkeys(("step", "global_step", "_step", "iteration", "iter"), "step"),
     **dict.fromkeys(("timestamp", "ts", "_timestamp", "time", "created_at"), "at"),
@@ -50,7 +53,7 @@ def row(document: Mapping[str, Any], index: int, line: int) -> Row:
         where = _PLACE.get(key)
         if where is None:
             kind = type(value)
-            if kind is float or kind is int:
+            if kind is float or (kind is int and -_BIG < value < _BIG):
                 values[key] = value
             else:
                 _odd(key, value, values)
@@ -69,8 +72,8 @@ def row(document: Mapping[str, Any], index: int, line: int) -> Row:
         line,
         values,
         "step" if event is None else str(event),
-        step if type(step) is int else _whole(step),
-        epoch if type(epoch) is int or type(epoch) is float else number_in(epoch),
+        step if type(step) is int and -_BIG < step < _BIG else _whole(step),
+        _limited(number_in(epoch)),
         seconds(place["at"]) if "at" in place else None,
         number_in(place["elapsed"]) if "elapsed" in place else None,
         _text(get("run_id")),
@@ -104,11 +107,15 @@ def _totals(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: config[name] for key, options in names.items() for name in options if name in config}
 
 
+def _limited(number: float | None) -> float | None:
+    return None if number is None or not -_BIG < number < _BIG else number
+
+
 def _whole(value: object) -> int | None:
     if value is None:
         return None
     number = number_in(value)
-    return None if number is None or not -1e18 < number < 1e18 else int(number)
+    return None if number is None or not -_BIG < number < _BIG else int(number)
 
 
 def _text(value: object) -> str | None:

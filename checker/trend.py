@@ -22,7 +22,8 @@ class Rise:
     level: float
     noise: float
     excursion: float
-    """The largest rise above the best so far that went back by itself before this one."""
+    """The largest rise above the best so far that went back by itself before this one; the first tenth does not count,
+    since many runs jump about before they begin to learn."""
     falling: float
     """How far the level is below its peak since the onset."""
     since_peak: int
@@ -115,7 +116,7 @@ def rise(series: Series, era: int, *, width: int, min_values: int, over_best: fl
         best_step=series.steps[era + at],
         level=level,
         noise=noise,
-        excursion=_excursion(smooth[:onset]),
+        excursion=_excursion(smooth[onset // 10 : onset]),
         falling=smooth[peak] - level,
         since_peak=len(smooth) - 1 - peak,
         noise_now=series.noise(),

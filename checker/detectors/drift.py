@@ -27,12 +27,14 @@ from checker.trend import rise
 class Limits:
     width: int = 11
     min_values: int = 30
-    real_gain: float = 0.5
-    """As in divergence: below it, wandering is what some objectives do."""
+    real_gain: float = 0.3
+    """As in divergence, where it is 0.5: below it, wandering is what some objectives do."""
+    gained_wanders: float = 10.0
+    """The gain in units of the curve's own wandering: 10 and more in public runs that learned."""
     lost_share: float = 0.2
     over_best: float = 0.1
-    noises: float = 3.5
-    """As in divergence at the same width: more than 9 standard errors of a median of 11."""
+    noises: float = 2.5
+    """Nearly 7 standard errors of a median of 11: less than in divergence, since nothing is killed for it."""
     wanders: float = 7.0
     """As in divergence."""
     excursions: float = 1.5
@@ -54,7 +56,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
         or found.falling > found.noise
     ):
         return None
-    if found.best > 0 and found.gained < limits.real_gain * found.start:
+    if found.gained < max(limits.real_gain * found.start, limits.gained_wanders * found.wander):
         return None
     if found.lost_share < limits.lost_share or found.excess < limits.over_best * abs(found.best):
         return None

@@ -84,3 +84,11 @@ def test_gaps_are_learned_per_phase():
 )  # fmt: skip
 def test_direction_when_nobody_declared_it(name, expected):
     assert direction(name) == expected
+
+
+@pytest.mark.parametrize("event", ["checkpoint_saved", "training_end", "note"])
+def test_what_repeats_a_measurement_is_no_point_of_the_curve(event):
+    history = folded({"val_loss": 1.0}, {"val_loss": float("nan")})
+    history.fold(Row(index=2, line=3, values={"val_loss": 0.5}, event=event))
+    assert list(history.val.levels) == [1.0]
+    assert history.bad_now("val_loss")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checker import replay
 from checker.events import Row, Unreadable
 from checker.rows import MAX_LINE, decode
 
@@ -103,3 +104,18 @@ def test_no_object_costs_the_row(document):
 @given(st.binary())
 def test_no_bytes_raise(data):
     assert isinstance(decode(data, 0, 1), Row | Unreadable)
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "step"),
+    [
+        pytest.param('{"step": 1' + "0" * 30 + ', "loss": 1.0}', {"loss": 1.0}, None, id="a step beyond counting"),
+        pytest.param('{"step": 1, "loss": 1' + "0" * 400 + "}", {"loss": math.inf}, 1, id="a loss of 401 digits"),
+        pytest.param('{"step": 1, "tokens": 1' + "0" * 25 + "}", {"tokens": 1e25}, 1, id="many tokens"),
+        pytest.param('{"step": 1, "epoch": 1' + "0" * 400 + "}", {}, 1, id="an epoch of 401 digits"),
+    ],
+)
+def test_enormous_integers_cost_nothing(text, values, step):
+    row = read(text.encode())
+    assert (row.values, row.step) == (values, step)
+    assert replay.play([row, row._replace(index=8)]).history.index == 8
