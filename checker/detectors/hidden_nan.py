@@ -10,8 +10,9 @@ the run wastes its whole remaining budget without a single bad number in its los
 How it decides: a NaN gradient norm 3 times in a row beside a loss that is frozen or 0, or 10 times beside any loss,
 is certain. So is a loss of exactly 0 for 5 rows right after a level above a tenth of the start: real losses approach
 0, they do not jump onto it. A loss that repeats itself exactly for 20 rows and 2 % of the run is certain only where
-it usually changed from row to row and has not fallen below half of the start: a small problem may simply be solved.
-An infinite gradient norm is normal while a loss scaler looks for its scale (16 halvings from 65,536), so it needs 40.
+it usually changed from row to row, has more than four digits and has not fallen below half of the start: a small
+problem may simply be solved. An infinite gradient norm is normal while a loss scaler looks for its scale (16 halvings
+from 65,536), so it needs 40.
 
 What to do: look at the unfiltered loss (`logging_nan_inf_filter=False` in Hugging Face's Trainer), return to the last
 checkpoint with a finite gradient norm, and treat it as NaN: lower learning rate, clipping, bf16 instead of fp16.
@@ -96,7 +97,8 @@ def _frozen(history: History, limits: Limits) -> Sighting | None:
     unsolved = train.last > limits.unsolved * train.start() or not math.isfinite(train.last)
     against = () if unsolved else ("the loss is far below its start: the problem may simply be solved",)
     told = f"train_loss has been exactly {train.last:.6g} for {frozen.count + 1} rows"
-    grade = Grade.SURE if unsolved else Grade.NOTE
+    coarse = train.last == float(f"{train.last:.4g}")  # printed with so few digits, a loss that moves can look frozen
+    grade = Grade.SURE if unsolved and not coarse else Grade.NOTE
     return _sighting(grade, frozen, told, frozen.count, against)
 
 
