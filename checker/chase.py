@@ -42,10 +42,13 @@ class Chase:
         """A stop has been asked for and is not yet settled."""
         return any(Did.REQUESTED in pursuit.done and not pursuit.ended for pursuit in self.pursuits)
 
-    @property
-    def forced(self) -> bool:
-        """The process was ended by our signal and could not write that it was killed."""
-        return any({Did.SIGTERM, Did.SIGKILL} & pursuit.done.keys() for pursuit in self.pursuits)
+    def forced(self, named: contract.Process | None) -> bool:
+        """Whether process `named` was sent our signal, and so perhaps could not write that it was killed."""
+        return any(
+            pursuit.process == named and not enforce.FORCE.isdisjoint(pursuit.done)
+            for pursuit in self.pursuits
+            if named is not None
+        )
 
     def open(self, finding: Finding, past: journal.Past, row_at: float | None, look: Tick | None) -> None:
         """Opens the pursuit of a finding, or takes up the one that an earlier checker began."""
@@ -164,7 +167,7 @@ class Chase:
         took = self.moment.mono - pursuit.done.get(Did.REQUESTED, self.moment.mono)
         alive = process.look(pursuit.process) in (Life.ALIVE, Life.STOPPED)
         sentences = {
-            Did.CANNOT: "there is no status file, so no trainer looks for a request",
+            Did.CANNOT: self.status.problem or "there is no status file, so no trainer looks for a request",
             Did.ACKNOWLEDGED: f"at step {answer[1]}" if answer and answer[1] is not None else "without a step",
             Did.STOPPED: f"after {took:.1f} s{'; its process lives on with other work' if alive else ''}",
             Did.RECOVERED: "it went away again; nothing more is done",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from checker.run import Run
 
 HEALTHY, WARNED, BROKEN = 0, 1, 2
+LISTED = 5
+"""Unreadable lines that a replay shows; `--json` has more of them."""
 USAGE = 2
 
 
@@ -94,14 +96,17 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
     if not 0.01 <= value <= 3600:
         raise argparse.ArgumentTypeError(f"{text} is not between 0.01 and 3600 seconds")
     return value
 
 
 def _pid(text: str) -> int:
-    value = int(text)
+    value = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
     if value <= 0:
         raise argparse.ArgumentTypeError(f"{text} is not a process id")
     return value
@@ -229,6 +234,10 @@ def _replay(arguments: argparse.Namespace) -> int:
         except (ValueError, OSError) as error:
             code = _complain(str(error))
             continue
+        if not found.rows:
+            code = _complain(f"{path}: no readable row{_first_of(found)}")
+            if not (arguments.json or found.case.findings):
+                continue
         if arguments.json:
             from contract import encode
 
@@ -238,11 +247,25 @@ def _replay(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _first_of(found: Any) -> str:
+    """How a file without rows begins."""
+    if not found.unreadable:
+        return ""
+    bad, count = found.unreadable[0], found.case.history.unreadable
+    return f" among {count} line{'' if count == 1 else 's'}; line {bad.line}: {bad.reason}"
+
+
 def _print_replay(found: Any) -> None:
     from checker.show import clean
+    from contract import METRICS
 
     document = found.document()
+    file = METRICS if found.path.is_dir() else found.path.name
     print(f"{clean(found.path)}: {document['rows']} rows, {document['unreadable']} unreadable lines")
+    for bad in found.unreadable[:LISTED]:
+        print(f"  {clean(file)}:{bad.line}: {clean(bad.reason)}")
+    if document["unreadable"] > LISTED:
+        print(f"  … and {document['unreadable'] - LISTED} more")
     for finding in document["findings"]:
         step = "-" if finding["step"] is None else finding["step"]
         head = f"row {finding['row']} step {step} {finding['rule']} {finding['severity']} {finding['action']}"

@@ -168,7 +168,7 @@ class Daemon:
     def _settled(self, run: Run) -> bool:
         """Nothing about a finished run depends on the time any more."""
         final = run.state is not None and run.state.final
-        return final and run.folder in self._reported and not run.urgent
+        return final and run.folder in self._reported and not run.urgent and not run.settling
 
     def _patience(self) -> float:
         """How long the next wait may last."""

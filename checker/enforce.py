@@ -67,6 +67,9 @@ class Did(StrEnum):
     CANNOT = "cannot"
 
 
+FORCE = frozenset({Did.SIGTERM, Did.SIGKILL})
+"""After one of these a process may be gone without having said why."""
+
 ENDS = frozenset({Did.RECOVERED, Did.OBSERVED, Did.STOPPED, Did.UNANSWERED})
 """After one of these nothing more is done about the finding."""
 
@@ -76,7 +79,7 @@ class Seen:
     """The run as it is at one moment."""
 
     state: contract.State | None = None
-    """None: there is no status file."""
+    """None: there is no status file, or none that can be read."""
     final_for: float = 0.0
     """Seconds since the state was first seen to be final."""
     foreign: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -10,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import contract
-from checker import journal, judge, plan
+from checker import journal, judge, plan, process
 from checker.detectors import RULES
-from checker.events import Event, Plan, Row, Tick, Unreadable
+from checker.events import Event, Life, Plan, Row, Tick, Unreadable
 from checker.status import Status, tick
 from checker.tail import Decoder, Tail, fingerprint
 
 KEPT = 100
-"""Unreadable lines that are kept to be shown; all are counted."""
+"""Unreadable lines that are kept to be shown, the first ones; all are counted."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class Replay:
             "path": str(self.path),
             "rows": self.rows,
             "unreadable": self.case.history.unreadable,
+            "unreadable_lines": [bad._asdict() for bad in self.unreadable],
             "findings": [_finding(finding.document()) for finding in self.case.findings],
             "verdict": {
                 "kill": kill is not None,
@@ -99,19 +99,30 @@ def read(path: Path, watch: Callable[[judge.Case], None] | None = None) -> Repla
     past = journal.recall(folder, fingerprint(file)) if folder else journal.Past()
     finals = {after for after, look in past.ticks if look.final}
     case = judge.Case.open(plan.load(folder)[0] if folder else None)
-    unreadable: deque[Unreadable] = deque(maxlen=KEPT)
-    recorded = tail.events() if folder else chain(tail.events(), tail.rest())
+    unreadable: list[Unreadable] = []
+    over = folder is None or _over(folder)
+    recorded = chain(tail.events(), tail.rest()) if over else tail.events()
     for event in journal.merge(recorded, past.ticks):
         if judge.step(case, event) and watch is not None:
             watch(case)
         if isinstance(event, Unreadable):
             if event.line == 0:
                 raise ValueError(f"{path}: {event.reason}")
-            unreadable.append(event)
+            if len(unreadable) < KEPT:
+                unreadable.append(event)
     last = _last_look(folder, case)
     if last is not None and case.history.index not in finals:
         judge.step(case, last)
     return Replay(path, case, tail.rows, tuple(unreadable))
+
+
+def _over(folder: Path) -> bool:
+    """Whether nobody writes the last line of a log any more."""
+    status = Status(folder)
+    status.refresh()
+    if status.state is None:
+        return status.problem is None
+    return status.state.final or process.look(process.parse(status.document)) is Life.GONE
 
 
 def _last_look(folder: Path | None, case: judge.Case) -> Tick | None:

@@ -19,18 +19,21 @@ from checker.enforce import Did
 from checker.events import Event, Life, Plan, Tick, Unreadable
 from checker.finding import Action, Severity
 from checker.judge import Effect, Found
-from checker.status import Status, tick
+from checker.status import Status, asked, tick, whole
 from checker.tail import Tail, fingerprint
 from checker.terms import Mode, Moment, Notice
 
 BATCH = 20_000
 """Events per turn (about half a second), so that a long log read for the first time does not hold other runs up."""
 
-GONE_SECONDS = 120.0
-"""How long a run whose process vanished is still looked at: the rules have said all they can long before."""
-
 SETTLE_SECONDS = 2.0
-"""After a process vanished, before it counts as the end: two heartbeats, in which a last status may still appear."""
+"""After a process vanished, before it counts as the end: two heartbeats, in which a last status may still appear.
+
+A run that says it is over has as long to write the rest of a last line.
+"""
+
+TROUBLE_SECONDS = 2.0
+"""An unreadable status file older than this is no save in progress."""
 
 SHOWN = 10
 """Unreadable lines that a report can show."""
@@ -66,6 +69,15 @@ class Run:
         self._plan_stamp: object = None
         self._notices: list[Notice] = []
         self._effort: tuple[object, float, float | None] = (None, 0.0, None)
+        self._named: object = None
+        """The run and the process that `life` and `gone_since` are about."""
+        self._final_since: float | None = None
+        self._announced: tuple[str | None, contract.State | None] | None = None
+        """The run and the state that were last told; None before the first look."""
+        self._trouble: tuple[str | None, float] = (None, 0.0)
+        """What has been wrong with the status file, and since when."""
+        self._trouble_told: str | None = None
+        self._unfinished_told = False
         self._read_before = False
         self._grew = False
         self._open("")
@@ -91,8 +103,15 @@ class Run:
 
     @property
     def settling(self) -> bool:
-        """The process has just vanished and the end has not been judged yet."""
+        """The run has just ended and its end has not been judged yet."""
+        if self.tail.unfinished and self.over:
+            return True
         return self.life is Life.GONE and not any(index == self.case.history.index for index, *_ in self._endings)
+
+    @property
+    def forced(self) -> bool:
+        """The process is gone because we ended it, and could not say so itself."""
+        return self.life is Life.GONE and self.chase.forced(process.parse(self.document))
 
     @property
     def chasing(self) -> bool:
@@ -109,11 +128,14 @@ class Run:
         self.chase.moment = moment
         # Status and process first: rows written before a run said that it is over are then sure to be read before that.
         self._look_around(moment, process_too=beat or self.chasing)
+        if self.mode is Mode.JUDGE and self.life is Life.GONE:  # there is no later look: was this its last status?
+            self._look_around(moment, process_too=True)
         self._read()
         if not self.behind:
+            self._read_unfinished(moment)
             if beat or self.over:  # an ending is judged at once
                 self._tell_time(moment)
-            if self.mode is not Mode.JUDGE:
+            if self.mode is not Mode.JUDGE and (self.document or not self._being_saved(moment)):
                 self.chase.adopt(self._past)
                 self.chase.drive(self.case)
         notices, self._notices = self._notices, []
@@ -139,14 +161,25 @@ class Run:
         for text in (why, problem):
             if text:
                 self._say(text)
+        if self._past.unreadable:
+            self._say(f"{self._past.unreadable} lines of {contract.FINDINGS} cannot be read and are ignored")
 
     def _look_around(self, moment: Moment, *, process_too: bool) -> None:
         before = self.state
         if self.status.refresh():
             self.progressed = True
             self.urgent |= before is not self.state
+        named = (self.status.run_id, process.parse(self.document))
+        if named != self._named:  # what was known about the last process says nothing about this one
+            self.urgent |= self.life is Life.GONE
+            self._named, self.life, self.gone_since, self._final_since = named, Life.UNKNOWN, None, None
+            process_too = True
         if process_too:
             self._look_at_process(moment)
+        final = self.state is not None and self.state.final
+        self._final_since = (self._final_since or moment.mono) if final else None
+        self._look_for_trouble(moment)
+        self._announce_state()
         if self._plan_stamp != _stamp(self.folder / contract.EXPERIMENT):
             self.tail = Tail(self.tail.path)
             self._open(f"{contract.EXPERIMENT} changed; judging again from the first row")
@@ -157,6 +190,42 @@ class Run:
             self.urgent |= Life.GONE in (life, self.life)
             self.life = life
         self.gone_since = (self.gone_since or moment.wall) if life is Life.GONE else None
+
+    def _look_for_trouble(self, moment: Moment) -> None:
+        """Says once that the status file cannot be read, unless it is only being saved."""
+        problem = self.status.problem
+        if problem != self._trouble[0]:
+            self._trouble = (problem, moment.mono)
+        if problem is None:
+            if self._trouble_told is not None:
+                self._say(f"{contract.STATUS} can be read again")
+            self._trouble_told = None
+        elif problem != self._trouble_told and not self._being_saved(moment):
+            self._trouble_told = problem
+            self._say(problem, Severity.WARNING)
+
+    def _being_saved(self, moment: Moment) -> bool:
+        """There is a status file that cannot be read, but perhaps only at this moment."""
+        problem, since = self._trouble
+        return problem is not None and self.mode is not Mode.JUDGE and moment.mono - since < TROUBLE_SECONDS
+
+    def _announce_state(self) -> None:
+        """Says that a run has started or ended; not of one that was over before anybody looked."""
+        state, before = self.state, self._announced
+        now = (self.status.run_id, state)
+        if self.mode is Mode.JUDGE or now == before or (state is None and before is not None):
+            return
+        self._announced = now
+        if state is None or (before is None and (state.final or self.life is Life.GONE)):
+            return
+        step = whole(self.document, "step")
+        at = f" at step {step}" if step is not None else ""
+        if state is contract.State.RUNNING:
+            again = before is not None and before[1] not in (None, contract.State.PENDING)
+            self._say(f"{'started again' if again else 'running' if step else 'started'}{at if step else ''}")
+        elif state.final:
+            why = asked(self.document) if state is contract.State.KILLED else self.document.get("error")
+            self._say(f"{state}{at}{f': {why}' if isinstance(why, str) else ''}")
 
     def _read(self) -> None:
         if self._stream is None:
@@ -175,12 +244,45 @@ class Run:
             self._grew |= count > 0 and self._read_before
             self._stream, self._read_before = None, True
 
+    def _read_unfinished(self, moment: Moment) -> None:
+        """Takes a last line without newline for what it is, once nobody writes it any more."""
+        size = self.tail.unfinished
+        if not size:
+            self._unfinished_told = False
+            return
+        if not self._nobody_writes(moment):
+            if self.mode is Mode.JUDGE and not self._unfinished_told:
+                self._unfinished_told = True
+                line = Unreadable(self.tail.lines + 1, f"the file ends in an unfinished line ({size:,} bytes), so far")
+                self._say_unreadable(line)
+                self.unreadable.append(line)
+            return
+        for event in journal.merge(self.tail.rest(), self._past.ticks):
+            if isinstance(event, Unreadable):
+                self._note(event)
+            self._take(judge.step(self.case, event), event if isinstance(event, Tick) else None)
+        self.progressed = True
+
+    def _nobody_writes(self, moment: Moment) -> bool:
+        """No more of a last line can be expected."""
+        final = self._final_since is not None and moment.mono - self._final_since >= SETTLE_SECONDS
+        if self.mode is Mode.JUDGE:
+            return self.over or (self.state is None and self.status.problem is None)
+        return final or self._gone(moment)
+
     def _note(self, bad: Unreadable) -> None:
-        """Keeps the first few unreadable lines for the report, and says so at the first."""
-        if not self.unreadable:
-            self._say(f"{contract.METRICS} line {bad.line}: {bad.reason}", Severity.WARNING)
+        """Keeps the first few unreadable lines for the report, and says so at the first, the 10th, the 100th…."""
+        count = self.case.history.unreadable + 1
+        if count == 1:
+            self._say_unreadable(bad)
+        elif str(count).strip("0") == "1":
+            self._say(f"{contract.METRICS}: {count:,} unreadable lines so far", Severity.WARNING)
         if len(self.unreadable) < SHOWN:
             self.unreadable.append(bad)
+
+    def _say_unreadable(self, bad: Unreadable) -> None:
+        where = f"{contract.METRICS} line {bad.line}: " if bad.line else ""  # line 0 is the whole file
+        self._say(f"{where}{bad.reason}", Severity.WARNING)
 
     def _rewritten(self) -> None:
         """The file tells another story now. Old findings stay in the journal, under the old file's name."""
@@ -201,14 +303,14 @@ class Run:
         state, gone = self.state, self.life is Life.GONE
         if state is None and not self._grew:
             return
-        final = self._gone_for(moment) >= SETTLE_SECONDS or (state is not None and state.final)
-        told = contract.State.KILLED if gone and self.chase.forced else state  # our own kill is not a crash
+        final = self._gone(moment) or (state is not None and state.final)
+        if final and self.tail.unfinished:
+            return  # its last line decides
+        told = contract.State.KILLED if self.forced else state  # our own kill is not a crash
         ending = (self.case.history.index, self.status.run_id, str(told) if told is not None else None)
         first = final and ending not in self._endings
-        if final and not gone and not first:
-            return  # told already, and the clock does not matter any more
-        if self._gone_for(moment) > GONE_SECONDS:
-            return
+        if (final or gone) and not first:
+            return  # told already, or too early to tell: nothing that happens by the clock happens to a dead process
         look = tick(self.document, moment.wall)
         look = replace(
             look,
@@ -228,12 +330,15 @@ class Run:
             self._journal("tick", journal.tick_out(look, self.case.history.index))
         self._take(effects, look)
 
-    def _gone_for(self, moment: Moment) -> float:
-        return moment.wall - self.gone_since if self.gone_since is not None else 0.0
+    def _gone(self, moment: Moment) -> bool:
+        """The process has vanished, and a last status of it would have been seen."""
+        if self.gone_since is None:
+            return False
+        return self.mode is Mode.JUDGE or moment.wall - self.gone_since >= SETTLE_SECONDS
 
     def _busy(self, look: Tick, moment: Moment) -> float | None:
         """How much processor time the process has used since anything moved, as a share of one core."""
-        key = (look.run_id, look.progress_at, look.step, self.case.history.index)
+        key = (self._named, look.progress_at, look.step, self.case.history.index)
         used = process.cpu_seconds(process.parse(self.document)) if self.document else None
         last, since, before = self._effort
         if key != last or used is None or before is None:

@@ -82,11 +82,12 @@ def row(run: Run) -> Line:
 
 def _state(run: Run) -> str:
     if run.state is None:
-        return "no status"
+        return "status unreadable" if run.status.problem else "no status"
     if run.chasing:
         return "stopping"
-    gone = run.state is contract.State.RUNNING and run.life is Life.GONE
-    return "process gone" if gone else str(run.state)
+    if run.state is not contract.State.RUNNING or run.life is not Life.GONE:
+        return str(run.state)
+    return str(contract.State.KILLED) if run.forced else "process gone"
 
 
 def table(lines: Sequence[Line], height: int | None = None, title: str = "") -> Table:

@@ -24,6 +24,7 @@ class Status:
         self.document: dict[str, Any] = {}
         """The last readable document; empty while there is none."""
         self.problem: str | None = None
+        """Why the file that is there cannot be read; None while it can, or while there is none."""
         self._stamp: contract.Stamp | None = None
 
     def refresh(self) -> bool:
@@ -31,7 +32,7 @@ class Status:
         try:
             info = os.stat(self.file.path)
         except OSError:
-            changed, self.document, self._stamp = bool(self.document), {}, None
+            changed, self.document, self._stamp, self.problem = bool(self.document), {}, None, None
             return changed
         found = contract.stamp(info)
         if found == self._stamp:
@@ -45,8 +46,11 @@ class Status:
         """Takes the new document; a half-saved one leaves the old in force and is tried again at the next look."""
         try:
             document = self.file.read()
-        except (contract.Unreadable, OSError) as error:
-            self.problem = str(error)
+        except contract.Unreadable as error:
+            self.problem = f"{contract.STATUS} cannot be read: {str(error).removeprefix(f'{self.file.path}: ')}"
+            return False
+        except OSError as error:
+            self.problem = f"{contract.STATUS} cannot be read: {error.strerror or error}"
             return False
         self._stamp, self.problem = found, None
         self.document = document or {}
@@ -69,6 +73,20 @@ def text(document: Mapping[str, Any], key: str) -> str | None:
 def whole(document: Mapping[str, Any], key: str) -> int | None:
     value = document.get(key)
     return value if type(value) is int else None
+
+
+def asked(document: Mapping[str, Any]) -> str | None:
+    """Why the run stopped, as far as its status says: who asked and for what reason."""
+    answer = ack(document)
+    try:
+        kill = contract.Kill.parse(document.get("kill"))
+    except TypeError:
+        kill = None
+    if kill is not None and answer is not None and kill.id == answer[0]:
+        return f"{kill.requested_by} asked: {kill.reason}"
+    notes = document.get("notes")  # a signal leaves no request in the file, but the trainer says what it heard
+    found = [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+    return next((note for note in reversed(found) if note.startswith("asked to stop by ")), None)
 
 
 def ack(document: Mapping[str, Any]) -> tuple[str, int | None] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import contract
-from checker import journal, process, rows
+from checker import enforce, journal, process, rows
 from checker.events import Life, Row
 from checker.finding import Severity
 from checker.names import ALIASES, TRAIN_LOSS
@@ -33,11 +33,12 @@ def _line(folder: Path, name: str) -> Line:
     status.refresh()
     document = status.document
     last, loss = _last_rows(folder / contract.METRICS)
-    found, severity = _findings(folder)
+    found, severity, ended = _journaled(folder)
     running = status.state is contract.State.RUNNING
-    state = str(status.state) if status.state else status.problem or "no status"
-    if running and process.look(process.parse(document)) is Life.GONE:
-        state, running = "process gone", False
+    state = str(status.state) if status.state else "status unreadable" if status.problem else "no status"
+    named = process.parse(document)
+    if running and process.look(named) is Life.GONE:
+        state, running = str(contract.State.KILLED) if named in ended else "process gone", False
     step = document.get("step", last.step if last else None)
     total = document.get("total_steps")
     at = rows.seconds(document.get("heartbeat_at")) or (last.at if last else None) or 0.0
@@ -84,18 +85,25 @@ def _rank(name: str) -> int:
     return ALIASES[name.lower()][1]
 
 
-def _findings(folder: Path) -> tuple[str, Severity]:
-    """The rules that have something open in the journal, and the gravest severity among them."""
+def _journaled(folder: Path) -> tuple[str, Severity, list[contract.Process]]:
+    """The rules that have something open in the journal, the gravest severity among them, and whom we had to signal."""
     open_: dict[str, dict[str, Any]] = {}
+    asked: dict[str, contract.Process | None] = {}
+    signalled: list[contract.Process] = []
     for entry in journal.entries(folder):
         if entry is None:
             continue
+        rule, about = entry.get("rule"), str(entry.get("finding"))
         if entry["kind"] == "file":
             open_.clear()
-        elif entry["kind"] == "finding":
-            open_[str(entry.get("rule"))] = entry
+        elif entry["kind"] == "finding" and isinstance(rule, str):
+            open_[rule] = entry
         elif entry["kind"] == "recovered":
-            open_.pop(str(entry.get("rule")), None)
+            open_.pop(str(rule), None)
+        elif entry.get("act") == enforce.Did.REQUESTED:
+            asked[about] = process.parse(entry)
+        elif entry.get("act") in enforce.FORCE and (named := asked.get(about)) is not None:
+            signalled.append(named)
     known = [Severity(item["severity"]) for item in open_.values() if item.get("severity") in list(Severity)]
     worst = max(known, key=lambda severity: severity.rank, default=Severity.INFO)
-    return ", ".join(open_), worst
+    return ", ".join(open_), worst, signalled

@@ -1,7 +1,8 @@
 """Bytes become events: one run's `metrics.jsonl`, read as it grows.
 
-Only what ends with a newline counts. Which events come out depends on the bytes alone, never on how they arrived; so
-the daemon, which reads a file in a thousand pieces, and a replay, which reads it in one, see the same run.
+Only what ends with a newline counts, until the run is over: then its last line counts without one. Which events come
+out depends on the bytes alone, never on how they arrived; so the daemon, which reads a file in a thousand pieces, and a
+replay, which reads it in one, see the same run.
 """
 
 from __future__ import annotations
@@ -45,10 +46,19 @@ class Decoder:
                 yield event
         self._keep(data[start:])
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes after the last newline."""
+        return self._skipped or len(self._rest)
+
     def finish(self) -> Iterator[Row | Unreadable]:
-        """The last line of a file that nobody writes any more: it counts without a newline too."""
-        if self._rest or self._skipped:
-            yield from filter(None, [self._line()])
+        """The last line of a file that nobody writes any more: a whole JSON object counts without a newline too."""
+        size = self.unfinished
+        event = self._line() if size else None
+        if isinstance(event, Unreadable):
+            yield Unreadable(event.line, f"the file ends in an unfinished line ({size:,} bytes)")
+        elif event is not None:
+            yield event
 
     def _keep(self, piece: bytes) -> None:
         """Remembers part of a line, or only its length once it is too long to be a row."""
@@ -86,10 +96,21 @@ class Tail:
         self._mark = b""
         self._modified = -1
         self._told: tuple[int, int] | str | None = None
+        self._finished = False
+        """The bytes read so far ended in a line without newline, which has been counted all the same."""
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes of a last line that has no newline yet and has not been counted."""
+        return self._decoder.unfinished
 
     @property
     def rows(self) -> int:
         return self._decoder.rows
+
+    @property
+    def lines(self) -> int:
+        return self._decoder.lines
 
     def rewritten(self) -> bool:
         """Whether the bytes read so far are no longer the file's beginning. If so, the next `events` start at byte 0.
@@ -105,6 +126,7 @@ class Tail:
         again = self.missing and self._id is not None
         self.missing = False
         same = not again and self._id in (None, _identity(info)) and info.st_size >= self.offset
+        same = same and not (self._finished and info.st_size > self.offset and self._glued())
         if same and (info.st_mtime_ns == self._modified or self._same_mark()):
             self._modified = info.st_mtime_ns
             return False
@@ -113,7 +135,12 @@ class Tail:
         return read_something
 
     def _start_over(self) -> None:
-        self.offset, self._decoder, self._id, self._mark = 0, Decoder(), None, b""
+        self.offset, self._decoder, self._id, self._mark, self._finished = 0, Decoder(), None, b"", False
+
+    def _glued(self) -> bool:
+        """Whether more was written to the line that had been taken for the last one."""
+        with _Opened(self.path) as fd:
+            return fd is not None and os.pread(fd, 1, self.offset) != b"\n"
 
     def _same_mark(self) -> bool:
         if not self._mark:
@@ -132,6 +159,11 @@ class Tail:
                 if self._id not in (None, _identity(info)) or info.st_size < self.offset:
                     return  # changed since `rewritten` looked; the next look will see it
                 self._id, self._told = _identity(info), None
+                if self._finished and info.st_size > self.offset:
+                    if os.pread(fd, 1, self.offset) != b"\n":
+                        return  # as above
+                    # The newline of the line that had been taken for the last one has come after all.
+                    self._mark, self.offset, self._finished = (self._mark + b"\n")[-_MARK:], self.offset + 1, False
                 # Up to the size found now: a file that grows faster than it is read must not hold the others up.
                 while chunk := os.pread(fd, min(CHUNK, info.st_size - self.offset), self.offset):
                     self.offset += len(chunk)
@@ -145,8 +177,10 @@ class Tail:
                 yield Unreadable(0, f"{self.path.name} cannot be read: {error.strerror or error}")
 
     def rest(self) -> Iterator[Row | Unreadable]:
-        """The unfinished last line, for a file that will not grow any more."""
-        yield from self._decoder.finish()
+        """The unfinished last line, once nothing more is expected. If it goes on after all, the file is `rewritten`."""
+        if self.unfinished:
+            self._finished = True
+            yield from self._decoder.finish()
 
     def _odd(self, info: os.stat_result) -> Iterator[Unreadable]:
         """A pipe or a device could be read for ever, or never; it is mentioned once and left alone."""

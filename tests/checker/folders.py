@@ -125,9 +125,14 @@ def with_clock_rules(monkeypatch):
 
 def gone_process():
     """A process of this boot that is certainly gone."""
+    come, go = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.close(go)
+        os.read(come, 1)  # until the start time has been read: one that has ended has none
         os._exit(0)
     started = contract.process_started(pid)
+    os.close(go)
     os.waitpid(pid, 0)
+    os.close(come)
     return contract.Process(pid=pid, host=contract.this_process().host, boot_id=contract.boot_id(), started=started)

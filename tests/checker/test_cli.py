@@ -6,14 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from folders import Folder, Watcher
+from folders import Folder, Watcher, gone_process
 
 import contract
 from checker import cli, show, summary
 from checker.finding import Severity
+from checker.journal import Journal
+from checker.tail import fingerprint
 from checker.terms import Mode, Notice
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +52,7 @@ WRONG = {
     "a poll that is none": ["watch", ".", "--poll", "abc"],
     "a poll that never comes": ["watch", ".", "--poll", "0"],
     "a pid that is none": ["watch", ".", "--while-pid", "-1"],
+    "a pid that is a word": ["watch", ".", "--while-pid", "abc"],
     "kill without a reason": ["kill", "."],
     "kill without a run": ["kill", "/nowhere", "--reason", "x"],
     "replay of nothing": ["replay"],
@@ -92,6 +96,35 @@ def test_replay_of_an_unreadable_file_is_a_sentence(call, tmp_path):
     code, _, err = call("replay", tmp_path)
     assert code == 2
     assert "metrics.jsonl is a pipe, not a regular file" in err
+
+
+def test_a_number_that_is_none_is_called_by_its_name(call):
+    assert "'abc' is not a number of seconds" in call("watch", ".", "--poll", "abc")[2]
+
+
+def test_replay_lists_the_first_unreadable_lines(call, tmp_path):
+    folder = healthy(tmp_path)
+    with (folder.path / contract.METRICS).open("a") as file:
+        file.write("x\n" * 150)
+    code, out, _ = call("replay", folder.path)
+    assert code == 0
+    assert "20 rows, 150 unreadable lines" in out
+    assert [int(line) for line in re.findall(r"metrics\.jsonl:(\d+): \S", out)] == [21, 22, 23, 24, 25]
+    assert "… and 145 more" in out
+    document = json.loads(call("replay", "--json", folder.path)[1])
+    assert document["unreadable"] == 150
+    assert [bad["line"] for bad in document["unreadable_lines"]] == list(range(21, 121))
+    assert all(bad["reason"] for bad in document["unreadable_lines"])
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"x\ny\n"], ids=["empty", "blank", "garbage"])
+def test_replay_of_a_file_without_rows_is_a_sentence_and_exit_2(call, tmp_path, data):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(data)
+    code, out, err = call("replay", path)
+    assert (code, out) == (2, "")
+    assert "log.jsonl: no readable row" in err
+    assert len(err.splitlines()) == 1
 
 
 def test_once_judges_without_stopping_and_its_exit_code_is_the_verdict(call, tmp_path):
@@ -162,6 +195,28 @@ def test_status_of_odd_folders(tmp_path):
     (tmp_path / "c" / contract.FINDINGS).write_text('{"kind": "finding", "rule": [1], "severity": {}}\nx\n')
     (tmp_path / "c" / contract.EXPERIMENT).write_text("{}")
     assert [line.run for line in summary.lines(tmp_path)] == ["a", "b", "c"]
+
+
+def test_a_finding_without_a_name_is_none(tmp_path):
+    folder = healthy(tmp_path)
+    (folder.path / contract.FINDINGS).write_text('{"kind": "finding"}\n{"kind": "finding", "rule": 7}\nx\n')
+    assert summary.lines(tmp_path)[0].findings == "-"
+
+
+@pytest.mark.parametrize("act", ["sigterm", "sigkill"])
+@pytest.mark.parametrize("same", [True, False], ids=["this process", "an earlier one"])
+def test_who_died_of_our_signal_was_killed(tmp_path, act, same):
+    named = gone_process()
+    folder = Folder(tmp_path / "exp").rows(*[2.0] * 20, "NaN").status(process=named)
+    asked = asdict(named if same else replace(named, started=1))
+    journal = Journal(folder.path)
+    journal.write("file", {"fingerprint": fingerprint(folder.path / contract.METRICS)})
+    for fields in ({"act": "requested", "kill": "k", "run_id": "r1", "process": asked}, {"act": act}):
+        journal.write("act", {"finding": "r1/nonfinite/0/critical", "rule": "nonfinite", "text": "", **fields})
+    journal.close()
+    state = "killed" if same else "process gone"
+    assert summary.lines(tmp_path)[0].state == state
+    assert show.row(Watcher(folder).turn().run).state == state
 
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2Jred\x1b[31m [bold]x[/]\r\n\u202egpj\x9b5n\x00"

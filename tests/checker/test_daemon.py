@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from folders import START, Folder, Watcher, gone_process, iso, with_clock_rules
 
 import contract
-from checker import chase, daemon, enforce
+from checker import chase, daemon, enforce, replay
 from checker.daemon import Daemon, Held, only_one
 from checker.finding import Severity
 from checker.terms import Mode
@@ -443,7 +444,8 @@ def test_a_doomed_run_obeys_and_a_healthy_one_finishes(tmp_path, checker, train)
     assert watch.process.returncode == 0
     assert "doomed nonfinite critical → train_loss is nan, once at step 30" in text
     assert "doomed nonfinite → kill requested" in text
-    assert "healthy" not in text
+    assert re.findall(r"healthy → (.*)", text) == ["started", "completed at step 20"]
+    assert re.search(r"doomed → killed at step \d+: checker asked: train_loss is nan, once", text)
 
 
 def test_a_deaf_run_is_forced_and_a_killed_checker_goes_on(tmp_path, checker, train):
@@ -534,3 +536,153 @@ def test_a_hung_run_leaves_its_stacks_before_it_is_killed(tmp_path, train):
     assert folder.acts() == ["looked-again", "requested", "stack-dump", "sigterm", "sigkill", "stopped"]
     watcher.turns(5)
     assert "crash" not in {finding.rule for finding in watcher.run.case.findings}  # we ended it ourselves
+
+
+# ---------------------------------------------------------------------------------------------- what a watcher is told
+
+
+def said(watcher):
+    return [notice.text for notice in watcher.notices]
+
+
+@pytest.mark.parametrize("before", ["killed", "running"], ids=["answered a kill", "was killed hard"])
+def test_a_resumed_run_is_not_called_crashed_for_its_last_process(tmp_path, before):
+    folder = Folder(tmp_path / "exp").rows(*[2.0] * 10).status(before, process=gone_process())
+    watcher = Watcher(folder).turns(5)
+    crashes = [entry for entry in folder.told() if "crash" in entry]
+    assert len(crashes) == (before == "running")
+    folder.run_id = "r2"
+    folder.status("running", process=contract.this_process())
+    for _ in range(20):
+        folder.rows(1.9)
+        watcher.turn(0.02, beat=False)  # woken by rows and heartbeats between two beats
+    watcher.turns(3)
+    assert [entry for entry in folder.told() if "crash" in entry] == crashes
+    assert "started again at step 10" in said(watcher)
+
+
+def test_the_next_process_vanishes_on_its_own_clock(tmp_path):
+    folder = Folder(tmp_path / "exp").rows(*[2.0] * 10).status("killed", process=gone_process())
+    watcher = Watcher(folder).turns(5)
+    folder.run_id = "r2"
+    folder.status("running", process=gone_process())
+    watcher.turn(1)
+    assert watcher.run.gone_since == watcher.at
+    assert folder.told() == []
+    assert watcher.turns(3).run.case.open_findings()[0].rule == "crash"
+
+
+def test_our_own_kill_of_one_process_does_not_excuse_the_next(tmp_path):
+    folder = doomed(tmp_path)
+    watcher = Watcher(folder).turn()
+    watcher.run.chase.pursuits[0].process = first = gone_process()
+    watcher.run.chase.pursuits[0].done[enforce.Did.SIGKILL] = watcher.mono
+    folder.status("running", process=first)
+    watcher.turns(4)
+    assert watcher.run.forced
+    assert [entry for entry in folder.told() if "crash" in entry] == []
+    folder.run_id = "r2"
+    folder.rows(1.9).status("running", process=gone_process())
+    watcher.turns(4)
+    assert any("crash" in entry for entry in folder.told())
+
+
+def test_nothing_happens_by_the_clock_to_a_dead_run(tmp_path):
+    folder = Folder(tmp_path / "exp").rows(*[2.0] * 10).status(process=gone_process())
+    for later in (0, 10_000, 20_000):
+        Watcher(folder, at=START + 12 + later).turns(5)
+    assert folder.told() == ["r1/crash/0/critical"]
+
+
+ENDINGS = {
+    "completed": ({"state": "completed"}, "completed at step 10"),
+    "failed": ({"state": "failed", "error": "CUDA out of memory"}, "failed at step 10: CUDA out of memory"),
+    "by hand": (
+        {"state": "killed", "ack": {"id": "k"}, "kill": {"id": "k", "reason": "wrong data"}},
+        "killed at step 10: person asked: wrong data",
+    ),
+    "by signal": (
+        {"state": "killed", "ack": {"id": "s"}, "notes": ["asked to stop by signal: SIGINT received"]},
+        "killed at step 10: asked to stop by signal: SIGINT received",
+    ),
+    "without a word": ({"state": "killed"}, "killed at step 10"),
+}
+
+
+@pytest.mark.parametrize(("fields", "text"), ENDINGS.values(), ids=ENDINGS.keys())
+def test_how_a_run_ends_is_told_once(tmp_path, fields, text):
+    folder = Folder(tmp_path / "exp").rows(*[2.0] * 10).status(process=contract.this_process())
+    watcher = Watcher(folder).turns(2)
+    folder.status(**fields)
+    watcher.turns(3)
+    assert said(watcher)[:2] == ["running at step 10", text]
+    assert said(watcher).count(text) == 1
+    assert text not in said(Watcher(folder).turns(2))
+
+
+UNREADABLE = {
+    "torn": b'{"state": "run',
+    "array": b"[1]",
+    "binary": b"\xff\xfe\x00",
+    "folder": None,
+}
+
+
+@pytest.mark.parametrize("data", UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_an_unreadable_status_file_is_not_an_absent_one(tmp_path, data):
+    folder = Folder(tmp_path / "exp").rows(*[2.0] * 10, "NaN")
+    path = folder.path / contract.STATUS
+    path.mkdir() if data is None else path.write_bytes(data)
+    watcher = Watcher(folder).turns(5)
+    warnings = [text for text in said(watcher) if text.startswith("training_status.json ")]
+    assert len(warnings) == 1
+    assert folder.journal("act")[-1]["text"] == warnings[0]
+    once = Watcher(folder, Mode.JUDGE).turn()
+    assert warnings[0] in said(once)
+    path.rmdir() if data is None else path.unlink()
+    folder.status()
+    assert "training_status.json can be read again" in said(watcher.turn(1))
+
+
+def test_unreadable_lines_are_counted_aloud_now_and_then(tmp_path):
+    folder = Folder(tmp_path / "exp").status()
+    (folder.path / contract.METRICS).write_text("x\n" * 120)
+    texts = [text for text in said(Watcher(folder).turn()) if "metrics.jsonl" in text]
+    assert texts[1:] == ["metrics.jsonl: 10 unreadable lines so far", "metrics.jsonl: 100 unreadable lines so far"]
+    assert texts[0].startswith("metrics.jsonl line 1: ")
+
+
+def test_a_log_that_cannot_be_read_at_all_has_no_line_0(tmp_path):
+    folder = Folder(tmp_path / "exp").status()
+    (folder.path / contract.METRICS).mkdir()
+    assert "metrics.jsonl is a folder, not a regular file" in said(Watcher(folder).turn())
+
+
+TORN = {
+    "half a row": ('{"step": 10, "loss": 1', 10, 1),
+    "a whole row": ('{"step": 10, "loss": 1.5}', 11, 0),
+}
+
+
+@pytest.mark.parametrize(("text", "rows", "unreadable"), TORN.values(), ids=TORN.keys())
+@pytest.mark.parametrize("mode", [Mode.ACT, Mode.JUDGE], ids=["watch", "once"])
+@pytest.mark.parametrize("end", ["completed", "gone", "running"])
+def test_a_last_line_without_newline_counts_when_the_run_is_over(tmp_path, end, mode, text, rows, unreadable):
+    process = gone_process() if end == "gone" else contract.this_process()
+    folder = Folder(tmp_path / "exp").rows(*[2.0] * 10)
+    folder.status("completed" if end == "completed" else "running", process=process)
+    with (folder.path / contract.METRICS).open("a") as file:
+        file.write(text)
+    watcher = Watcher(folder, mode).turn()
+    if mode is Mode.ACT:
+        assert watcher.run.case.history.index == 9
+        watcher.turns(3)
+    over = end != "running"
+    history = watcher.run.case.history
+    assert (history.index + 1, history.unreadable) == ((rows, unreadable) if over else (10, 0))
+    found = replay.read(folder.path)
+    assert (found.rows, found.case.history.unreadable) == (history.index + 1, history.unreadable)
+    told = [notice for notice in said(watcher) if "ends in an unfinished line" in notice]
+    assert len(told) == len(watcher.run.unreadable) == int(bool(unreadable) if over else mode is Mode.JUDGE)
+    if over and unreadable:
+        assert told == ["metrics.jsonl line 11: the file ends in an unfinished line (22 bytes)"]

@@ -116,6 +116,15 @@ def test_set_aside(document, waiting):
     assert not after["kill"] or after["kill"]["run_id"] is not None
 
 
+@pytest.fixture
+def interruptible():
+    """A process that was started in the background may have inherited SIGINT as ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_rings_once_and_then_interrupts(log, read_status):
     log.should_stop()
     os.kill(os.getpid(), signal.SIGINT)
