@@ -11,20 +11,24 @@ from contract import Exit
 
 _USAGE = 2
 
+EXPERIMENTS = Path("experiments")
+"""Where new experiments go unless somebody says otherwise; a child goes beside its parent."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 finished, 1 failed, 2 cannot be started like this, 3 stopped on request."""
     options = _parser().parse_args(arguments)
     if importlib.util.find_spec("torch") is None:
         print(
-            "trainer: training needs torch, which is not installed: pip install 'training-checker[trainer]'",
+            "trainer: training needs torch, which is not installed: pip install 'training-checker[trainer]' "
+            "(in a checkout: pip install '.[trainer]')",
             file=sys.stderr,
         )
         return _USAGE
     if options.command == "sweep":
         from trainer.sweep import sweep  # noqa: PLC0415 - no work before it is asked for
 
-        return sweep(options.folder, options.experiments, options.jobs, options.settings)
+        return sweep(options.folder, options.experiments or EXPERIMENTS, options.jobs, options.settings)
     return _run(options)
 
 
@@ -33,8 +37,9 @@ def _run(options: argparse.Namespace) -> int:
     from trainer.spec import SpecError  # noqa: PLC0415 - as above
 
     try:
-        order = Order(options.target, options.experiments, options.resume, options.overlay, options.settings)
-        return launch(order)
+        is_folder = options.target.is_dir()
+        root = options.experiments or (options.target.resolve().parent if is_folder else EXPERIMENTS)
+        return launch(Order(options.target, root, options.resume, options.overlay, options.settings))
     except SpecError as error:
         print(f"trainer: {error}", file=sys.stderr)
         return _USAGE
@@ -50,7 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="e.g. optimizer.lr=1e-3"
     )
-    common.add_argument("--experiments", type=Path, default=Path("experiments"), help="where new experiments go")
+    common.add_argument(
+        "--experiments",
+        type=Path,
+        metavar="DIR",
+        help=f"where new experiments go (default: {EXPERIMENTS}; a child goes beside its parent)",
+    )
     run = commands.add_parser("run", parents=[common], help="train one spec, or an experiment's folder")
     run.add_argument("target", type=Path, metavar="SPEC_OR_DIR", help="a .toml file, or the folder of an experiment")
     run.add_argument("--resume", action="store_true", help="continue the folder's run exactly where it was saved")

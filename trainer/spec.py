@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import html
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,6 +22,17 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 class SpecError(ValueError):
     """A spec that cannot be trained; the message lists everything that is wrong with it, one fault per line."""
+
+
+@dataclass
+class Part:
+    """A section of a note that holds a change: its heading's first word, what it says, and its first ```toml block."""
+
+    name: str = ""
+    idea: str = ""
+    rationale: str = ""
+    toml: str = ""
+    """With blank lines before it, so that line numbers still count from the top of the file."""
 
 
 class Section(BaseModel):
@@ -181,12 +194,37 @@ def read_toml(path: Path) -> Document:
     Raises:
         SpecError: the file cannot be read or is not TOML.
     """
-    section = ""
+    path, text, wanted = _source(path)
+    if _is_note(path):
+        text = _fenced(text, path, wanted).toml
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path}: is not valid TOML: {error}") from None
+
+
+def section(path: Path) -> Part:
+    """The section of a note that `read_toml` takes, with its words; an empty one for a plain TOML file.
+
+    Raises:
+        SpecError: as for `read_toml`.
+    """
+    path, text, wanted = _source(path)
+    return _fenced(text, path, wanted) if _is_note(path) else Part()
+
+
+def _is_note(path: Path) -> bool:
+    return path.suffix.lower() in (".md", ".markdown")
+
+
+def _source(path: Path) -> tuple[Path, str, str]:
+    """The file that `path` names, its text, and the section behind a `#`."""
+    wanted = ""
     if "#" in path.name and not path.exists():
-        name, _, section = path.name.rpartition("#")
+        name, _, wanted = path.name.rpartition("#")
         path = path.with_name(name)
     try:
-        text = path.read_text("utf-8-sig")
+        return path, path.read_text("utf-8-sig"), wanted
     except FileNotFoundError:
         raise SpecError(f"{path}: there is no such file; give a spec, a .toml file") from None
     except IsADirectoryError:
@@ -195,23 +233,57 @@ def read_toml(path: Path) -> Document:
         raise SpecError(f"{path}: is not text (byte {error.start} is no UTF-8); give a spec, a .toml file") from None
     except OSError as error:
         raise SpecError(f"{path}: cannot be read ({error.strerror})") from None
-    if path.suffix.lower() in (".md", ".markdown"):
-        text = _fenced(text, path, section)
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path}: is not valid TOML: {error}") from None
 
 
-def _fenced(text: str, path: Path, section: str) -> str:
-    """The first ```toml block, with blank lines before it so that line numbers still count from the top of the file."""
-    headings = {match[1]: match.start() for match in re.finditer(r"^#+[ \t]+(\S+)", text, re.MULTILINE)}
-    if section and section not in headings:
-        raise SpecError(f"{path}: has no section {section!r}; it has {', '.join(headings) or 'none'}")
-    found = re.compile(r"^```toml[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL).search(text, headings.get(section, 0))
-    if found is None:
-        raise SpecError(f"{path}: has no block that starts with ```toml, so there is no change to apply")
-    return "\n" * text.count("\n", 0, found.start(1)) + found[1]
+def _fenced(text: str, path: Path, wanted: str) -> Part:
+    """The section named `wanted`, the first with a ```toml block where none is named.
+
+    Raises:
+        SpecError: there is no such section, or no block in it.
+    """
+    parts = [part for part in _parts(text) if part.toml]
+    found = next((part for part in parts if wanted in ("", part.name)), None)
+    if found is not None:
+        return found
+    if wanted and parts:
+        named = ", ".join(part.name for part in parts if part.name) or "none with a name"
+        raise SpecError(f"{path}: has no section {wanted!r} with a change of the configuration; it has {named}")
+    raise SpecError(f"{path}: has no block that starts with ```toml, so there is no change to apply")
+
+
+def _parts(text: str) -> Iterator[Part]:
+    """The sections of a note; whatever stands above the first heading is a section without a name."""
+    part, fence, block = Part(), "", list[str]()
+    for number, line in enumerate(text.splitlines()):
+        if fence:
+            if line.startswith("```"):
+                if fence == "toml" and not part.toml:
+                    part.toml = "\n" * (number - len(block)) + "".join(f"{item}\n" for item in block)
+                fence = ""
+            else:
+                block.append(line)
+        elif line.startswith("```"):
+            fence, block = ("toml" if line.startswith("```toml") else "other"), []
+        elif heading := re.match(r"#+[ \t]+([^\s:,]+)", line):
+            yield part
+            part = Part(heading[1])
+        elif bullet := re.match(r"[-*+][ \t]+(.*\S)", line):
+            _say(part, _unescaped(bullet[1]))
+    yield part
+
+
+def _say(part: Part, bullet: str) -> None:
+    """The first bullet is the idea; the one that begins with `Rationale:` says why."""
+    label, colon, rest = bullet.partition(":")
+    if colon and label.lower() == "rationale":
+        part.rationale = part.rationale or rest.strip()
+    elif not part.idea:
+        part.idea = bullet
+
+
+def _unescaped(text: str) -> str:
+    """The text that Markdown shows."""
+    return html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text))
 
 
 def parsed_setting(setting: str) -> Document:

@@ -16,6 +16,7 @@ from typing import Any
 import contract
 from checker import names
 from checker.finding import Severity
+from checker.report.wording import in_rows
 
 TIERS = ("must_pass", "should_pass", "could_pass")
 """From the floor to the stretch: who reaches one has reached those before it."""
@@ -205,9 +206,11 @@ def _parsed(line: bytes) -> dict[str, Any]:
 def _said(finding: Mapping[str, Any] | None) -> str:
     if finding is None:
         return ""
-    step = finding.get("first_step", finding.get("step"))
-    where = f" at step {step}" if isinstance(step, int) else ""
-    return f"{finding.get('rule')}{where}: {finding.get('summary', '')}"
+    stepless = finding.get("step") is None  # rules then count rows, and a row should not be called a step
+    at = finding.get("first_row") if stepless else finding.get("first_step", finding.get("step"))
+    where = f" at {'row' if stepless else 'step'} {at}" if isinstance(at, int) else ""
+    summary = str(finding.get("summary", ""))
+    return f"{finding.get('rule')}{where}: {in_rows(summary) if stepless else summary}"
 
 
 def _compared(entry: Entry, parent: Entry | None) -> Entry:

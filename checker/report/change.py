@@ -9,6 +9,7 @@ from typing import Any
 from checker.finding import Finding
 from checker.history import History
 from checker.report import wording
+from checker.report.wording import place
 from checker.series import median
 
 Value = float | int | str
@@ -35,6 +36,8 @@ class Look:
     history: History
     config: Mapping[str, Any]
     finding: Finding | None = None
+    id: str = ""
+    """The experiment, as a command names it."""
 
     def get(self, key: str) -> Any:
         """The configuration's value under a dotted key, or None."""
@@ -62,6 +65,26 @@ class Look:
         return (self.finding.first_step or 0) if self.finding else 0
 
     @property
+    def onset_place(self) -> str:
+        return place(self.finding.first_row, self.finding.first_step) if self.finding else "its end"
+
+    @property
+    def rate(self) -> float | None:
+        """The learning rate at the onset; the last one where nothing was found."""
+        lr = self.history.lr
+        if not lr.count:
+            return None
+        if self.finding is None or not lr.levels or self.finding.first_row > lr.rows[-1]:
+            return lr.last
+        return lr.levels[lr.block_at(self.finding.first_row)]
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether the onset lies within the warm-up, at a learning rate that is still below its peak."""
+        steps = self.number("schedule.warmup_steps")
+        return self.finding is not None and self.finding.first_step is not None and self.onset < (steps or 0)
+
+    @property
     def length(self) -> int | None:
         """How many steps were planned."""
         planned = self.number("train.steps") or self.history.total_steps
@@ -69,11 +92,11 @@ class Look:
 
     @property
     def seen(self) -> str:
-        """What was found and since when, with the learning rate at the end: what every rationale starts with."""
-        finding, lr = self.finding, self.history.lr
-        since = [f"since step {self.onset}"] if finding and finding.first_step is not None else []
-        where = ", ".join(since + ([f"learning rate {wording.number(lr.last)}"] if lr.count else []))
-        return finding.summary + (f" ({where})" if where else "") if finding else ""
+        """What was found and since when, with the learning rate of that moment: what every rationale starts with."""
+        if self.finding is None:
+            return ""
+        at_rate = "" if self.rate is None else f", at learning rate {wording.number(self.rate)}"
+        return f"{self.finding.summary} (since {self.onset_place}{at_rate})"
 
     @property
     def gradient(self) -> str:
@@ -82,7 +105,7 @@ class Look:
         if not grad.count:
             return "the gradient norm was not logged"
         usual = median(grad.levels) if grad.levels else grad.last
-        return f"the gradient norm stood at {wording.number(grad.last)}, its median was {wording.number(usual)}"
+        return f"the gradient norm ended at {wording.number(grad.last)}, its median was {wording.number(usual)}"
 
 
 def setting(look: Look, change: Mapping[str, Value], idea: str, *, why: str, effect: str) -> Suggestions:
@@ -109,9 +132,18 @@ def _times(old: float, factor: float, *, whole: bool) -> float:
 
 
 def lower_lr(look: Look, factor: float, why: str) -> Suggestions:
-    smaller = wording.times(1 / factor)
-    effect = f"updates {smaller} smaller; if their size is the cause, the run passes step {look.onset}"
-    return scaled(look, {"optimizer.lr": factor}, "lower the learning rate", why=why, effect=effect)
+    """A lower peak: a part of the present one, or of the rate at which it happened where that was on the way up."""
+    idea, peak = "lower the learning rate", look.number("optimizer.lr")
+    if look.warming_up and peak and look.rate and look.rate < peak:
+        new = float(f"{look.rate * max(factor, 0.3):.2g}")
+        words = f"{idea} from {wording.number(peak)} to {wording.number(new)}"
+        effect = f"the rate of {look.onset_place} ({wording.number(look.rate)}) was too much and is never reached"
+        yield from setting(look, {"optimizer.lr": new}, words, why=why, effect=effect)
+        return
+    effect = f"updates {wording.times(1 / factor)} smaller; if their size is the cause, " + (
+        f"the run passes {look.onset_place}" if look.finding else "the loss stays near its best"
+    )
+    yield from scaled(look, {"optimizer.lr": factor}, idea, why=why, effect=effect)
 
 
 def raise_lr(look: Look, why: str) -> Suggestions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -18,8 +19,7 @@ __all__ = ["Entry", "entries", "write"]
 _CELL = 70
 _NONE = "—"
 _PLANNED_FROM = 3
-_NEWEST = 50
-"""Ideas of three experiments are listed, looked for in the newest fifty: older ones have been overtaken."""
+"""The ideas of this many experiments are listed, the newest that have any; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +86,31 @@ def _cell(text: str | None) -> str:
 
 
 def _planned(found: Sequence[Entry]) -> Iterator[str]:
-    """The ideas of the newest experiments that have any."""
-    left = _PLANNED_FROM
-    for entry in reversed(found[-_NEWEST:]):
-        with suppress(OSError):
-            text = (Path(entry.folder) / contract.NEXT).read_text("utf-8", "replace")
-            ideas = planned.ideas(text)
-            for name, idea in ideas:  # what the file says is Markdown already, and must not be escaped twice
-                after = "" if name.startswith(f"{entry.id}.") else f" (after {_cell(entry.id)})"
-                yield f"{mask.markdown(name)}{after}: {mask.markdown(mask.unescaped(idea))}"
-            left -= bool(ideas)
-        if not left:
-            return
+    """The ideas of the newest experiments that have any, and how many more there are."""
+    listed = others = more = 0
+    for entry in reversed(found):
+        ideas = _ideas(f"{entry.folder}{os.sep}{contract.NEXT}")
+        if listed == _PLANNED_FROM:
+            others += bool(ideas)
+            more += len(ideas)
+            continue
+        listed += bool(ideas)
+        for name, idea in ideas:  # what the file says is Markdown already, and must not be escaped twice
+            own = name.startswith((f"{entry.id}.", f"{entry.id}, "))
+            after = "" if own else f" (after {_cell(entry.id)})"
+            yield f"{mask.markdown(name)}{after}: {mask.markdown(mask.unescaped(idea))}"
+    if more:
+        where = f"{others} older experiment{'' if others == 1 else 's'}"
+        yield f"and {more} more in the `{contract.NEXT}` of {where}"
+
+
+def _ideas(path: str) -> Sequence[tuple[str, str]]:
+    with suppress(OSError):
+        return _ideas_in(path, contract.stamp(os.stat(path)))
+    return ()
+
+
+@lru_cache(maxsize=1 << 14)
+def _ideas_in(path: str, _stamp: contract.Stamp) -> tuple[tuple[str, str], ...]:
+    """The ideas in a file with this stamp."""
+    return tuple(planned.ideas(Path(path).read_text("utf-8", "replace")))

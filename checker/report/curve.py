@@ -11,7 +11,7 @@ from checker.finding import Finding
 from checker.history import History
 from checker.names import TRAIN_LOSS, VAL_LOSS
 from checker.report.mask import xml
-from checker.report.wording import number
+from checker.report.wording import number, place
 from checker.series import Series
 
 WIDTH, HEIGHT = 640, 260
@@ -180,7 +180,7 @@ def log_ticks(low: float, high: float, wanted: int = 6) -> list[float]:
 
 def _head(lines: Sequence[Line], findings: Sequence[Finding]) -> Iterable[str]:
     told = ", ".join(f"{line.name} {number(line.points[0].y)} to {number(line.points[-1].y)}" for line in lines)
-    broke = f"; {findings[0].rule} since step {findings[0].first_step}" if findings else ""
+    broke = f"; {findings[0].rule} since {place(findings[0].first_row, findings[0].first_step)}" if findings else ""
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
     yield f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
     yield f"<title>{xml((told or 'no finite loss') + broke)}</title>"

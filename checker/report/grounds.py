@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import contract
 from checker.finding import Finding
 from checker.history import History
-from checker.names import VAL_LOSS
+from checker.names import GRAD_NORM, TRAIN_LOSS, VAL_LOSS
 from checker.report import explain, mask, stacks, wording
-from checker.report.story import LOSSES, first, lowest, unit_of
+from checker.report.story import LOSSES, done, first, lowest, unit_of
 from checker.report.wording import number
 from checker.series import Series, median
 
@@ -46,10 +46,25 @@ def mechanism(history: History, main: Finding | None) -> Iterator[str]:
         yield "None: nothing that a rule looks for was true for long enough."
         return
     why = explain.paragraph(main.rule, "Why it matters")
-    yield why[:1].upper() + why[1:]
+    sound = list(_finite_since(history, main)) if main.rule == "nonfinite" else []
+    if main.rule == "nonfinite" and (sound or main.against):
+        yield f"If the value reached the weights: {why}"
+    else:
+        yield why[:1].upper() + why[1:]
+    if sound:
+        yield f"It may not have reached them: after the onset {' and '.join(sound)} came out finite."
     traces = list(_traces(history, main))
     if traces:
         yield "At the onset " + "; ".join(traces) + "."
+
+
+def _finite_since(history: History, main: Finding) -> Iterator[str]:
+    """What was computed from the weights after the onset and is a number."""
+    others = ((GRAD_NORM, "gradient norm"), (VAL_LOSS, "validation loss"), (TRAIN_LOSS, "train loss"))
+    for role, name in others:
+        series = history.series[role]
+        if series.last_row > main.first_row and not history.bad_now(role):
+            yield f"the {name} ({number(series.last)}, {unit_of(history)} {series.last_step})"
 
 
 def _traces(history: History, main: Finding) -> Iterator[str]:
@@ -154,7 +169,7 @@ def _considered(history: History, main: Finding) -> Iterator[str]:
                 f"the gradient norm did not rise before the onset ({number(max(before))}, median {number(usual)}): "
                 "a single bad batch or a fault in the loss fits as well as too large a step"
             )
-    if main.rule in _ABOUT_TRAIN_LOSS:
+    if main.rule in _ABOUT_TRAIN_LOSS or main.rule == "gradient_explosion":
         yield from _sound_validation(history, main)
     if main.first_row < 20 and main.rule in _BY_COMPARISON:
         yield f"only {wording.count(main.first_row, 'row')} came before the onset: there is little to compare with"
@@ -167,21 +182,30 @@ def _considered(history: History, main: Finding) -> Iterator[str]:
 
 def _sound_validation(history: History, main: Finding) -> Iterator[str]:
     """Two losses of one model part when the logging of one is at fault, or its data."""
-    val, unit = history.val, unit_of(history)
+    train, val, unit = history.train, history.val, unit_of(history)
+    if val.count < 2 or val.last_row <= main.first_row or history.bad_now(VAL_LOSS):
+        return
     low, low_at = lowest(val)
-    seen_since = val.count > 1 and val.last_row > main.first_row and not history.bad_now(VAL_LOSS)
-    if seen_since and val.last - low < 0.1 * abs(low):
+    told = (
+        f"the validation loss did not follow: it is {number(val.last)} ({unit} {val.last_step}), its lowest is "
+        f"{number(low)} ({unit} {low_at})"
+    )
+    rose, bottom = val.last - low, lowest(train)[0] if train.count else 0.0
+    if rose < 0.1 * abs(low):
+        yield f"{told}. The model may be sound and the logged train loss, or the batches behind it, at fault"
+    elif rose < 0.1 * (train.last - bottom) and not history.bad_now(TRAIN_LOSS):
         yield (
-            f"the validation loss did not follow: it is {number(val.last)} ({unit} {val.last_step}), its lowest is "
-            f"{number(low)} ({unit} {low_at}). The model may be sound and the logged train loss at fault"
+            f"{told}, while the train loss went from {number(bottom)} to {number(train.last)}. "
+            "The damage to the model may be smaller than the train loss says"
         )
 
 
 def _quiet(history: History, state: contract.State | None) -> Iterator[str]:
     if history.index < 50:
         yield f"{wording.count(history.index + 1, 'row')} are few: most rules need 20 to 50 before they say anything"
-    if state is contract.State.COMPLETED and history.progress is not None and history.progress < 0.98:
-        yield f"the run counts as completed after {wording.share(history.progress)} of what was planned"
+    share = done(history, state)
+    if state is contract.State.COMPLETED and share is not None and share < 0.98:
+        yield f"the run counts as completed after {wording.share(share)} of what was planned"
 
 
 def blind(lines: Sequence[str], unreadable: Sequence[Any], total: int) -> Iterator[str]:

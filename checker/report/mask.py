@@ -58,7 +58,8 @@ _ESCAPES = re.compile(
 _INLINE = re.compile(r"[\\`*|~<>&]|(?<![^\W_])_|_(?![^\W_])|\](?=[\[(:])")
 """What means something inside a line. An underscore within a word does not, so metric names stay readable."""
 
-_LEADING = re.compile(r"^(?:[#+=-]|\d{1,9}(?=[.)]))")
+_LEADING = re.compile(r"^(?:#(?=#{0,5}(?:\s|$))|[+-](?=\s|$)|=(?==*\s*$)|-(?=-*\s*$)|\d{1,9}(?=[.)](?:\s|$)))")
+"""What starts a heading, a list or an underline: `1. x` does, while `0.1` and `-0.5` are numbers."""
 
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 

@@ -22,6 +22,7 @@ class Item:
     """A suggestion as the templates show it."""
 
     id: str
+    """Empty for what is done by hand: only a change of the configuration is an experiment of its own."""
     idea: str
     rationale: str
     effect: str
@@ -47,6 +48,7 @@ class Diagnosis:
     blind: list[str]
     advice: list[str]
     suggestions: list[Item]
+    by_hand: list[Item]
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,10 @@ class Next:
     """What `next.md.j2` shows."""
 
     title: bool
+    remark: str
     suggestions: list[Item]
+    by_hand_title: str
+    by_hand: list[Item]
     nothing: str
 
 
@@ -86,9 +91,11 @@ def write(
     faults = [finding for finding in findings if story.is_fault(finding)]
     old = _read(folder / contract.NEXT)
     items: list[Item] = []
-    if faults or (state is not None and state.final) or case.history.ended:
+    over = (state is not None and state.final) or case.history.ended or story.process_gone(case)
+    if faults or over:
         items = _items(remedies.suggest(findings, experiment, case.history), old, folder.name)
     main = faults[0] if faults else None
+    numbered, by_hand = [item for item in items if item.id], [item for item in items if not item.id]
     others = [finding for finding in findings if finding is not main]
     view = Diagnosis(
         name=mask.markdown(experiment.name or (status or {}).get("experiment_name") or folder.name, 80),
@@ -100,18 +107,26 @@ def write(
         mechanism=list(grounds.mechanism(case.history, main)),
         unit=story.unit_of(case.history),
         evidence=[*grounds.evidence(case.history, main, status or {}), *grounds.hung(main, folder)],
-        caption=story.caption(main),
+        caption=story.caption(case.history, main),
         curve=contract.CURVE,
         against=list(grounds.against(case.history, main, state)),
         blind=list(grounds.blind(replay.cannot_judge(case), unreadable, case.history.unreadable)),
         advice=_advice(main, items),
-        suggestions=items,
+        suggestions=numbered,
+        by_hand=by_hand,
     )
     render.put(folder / contract.CURVE, curve.svg(case.history, faults).encode())
     render.put(folder / contract.DIAGNOSIS, render.page("diagnosis.md.j2", view).encode())
     if items or planned.split(old):
-        page = render.page("next.md.j2", Next(not planned.has_title(old), items, "" if items else _NOTHING))
-        render.put(folder / contract.NEXT, planned.marked(old, page))
+        following = Next(
+            title=not planned.has_title(old),
+            remark=planned.PROVISIONAL if items and not over else "",
+            suggestions=numbered,
+            by_hand_title=f"{folder.name}, by hand" if by_hand else "",
+            by_hand=by_hand,
+            nothing="" if items else _NOTHING,
+        )
+        render.put(folder / contract.NEXT, planned.marked(old, render.page("next.md.j2", following)))
 
 
 def _read(path: Path) -> bytes:
@@ -121,10 +136,18 @@ def _read(path: Path) -> bytes:
 
 
 def _items(suggestions: Sequence[Suggestion], old: bytes, parent: str) -> list[Item]:
-    shown = [mask.markdown(suggestion.idea, 300) for suggestion in suggestions]
+    ideas = [mask.markdown(suggestion.idea, 300) for suggestion in suggestions]
+    changes = [idea for idea, item in zip(ideas, suggestions, strict=True) if item.change]
+    names = dict(zip(changes, planned.numbers(changes, old, parent), strict=True))
     return [
-        Item(number, idea, mask.markdown(item.rationale, 400), mask.markdown(item.effect), planned.toml(item.change))
-        for number, idea, item in zip(planned.numbers(shown, old, parent), shown, suggestions, strict=True)
+        Item(
+            names.get(idea, ""),
+            idea,
+            mask.markdown(item.rationale, 400),
+            mask.markdown(item.effect),
+            planned.toml(item.change),
+        )
+        for idea, item in zip(ideas, suggestions, strict=True)
     ]
 
 

@@ -11,30 +11,38 @@ from checker.report.change import Value
 BEGIN = "<!-- checker: begin -->"
 END = "<!-- checker: end -->"
 
+PROVISIONAL = "The run is not over: these suggestions and their numbers may still change."
+"""Stands in the marked part for as long as that is true."""
+
 _MARKER = re.compile(rb"^(?:\xef\xbb\xbf)?<!-- checker: (begin|end) -->(?=[ \t]*\r?$)", re.MULTILINE)
 _SECTION = re.compile(r"^##\s+(exp-\d+(?:\.\d+)?|\S+\.\d+)(?![\w.])", re.IGNORECASE)
+_BY_HAND = re.compile(r"^##\s+(\S+), by hand\s*$")
 _BULLET = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+(.*\S)")
 
 
 def ideas(text: str) -> list[tuple[str, str]]:
     """The planned experiments in the text of a `next.md`: the first bullet of every section `## exp-<digits>`.
 
-    A section of the checker's own names the parent too: `## exp-<digits>.<number>`.
+    A section of the checker's own names the parent too: `## exp-<digits>.<number>`. What is no change of the
+    configuration stands below `## exp-<digits>, by hand`, where every bullet at the margin is an idea.
     """
     found: list[tuple[str, str]] = []
     section: str | None = None
-    fenced = False
+    fenced = by_hand = False
     for line in text.removeprefix("\ufeff").splitlines():
         if line.lstrip().startswith("```"):
             fenced = not fenced
         elif fenced:
             continue
         elif line.startswith("#"):
-            heading = _SECTION.match(line)
-            section = heading[1].lower() if heading else None
-        elif section and (bullet := _BULLET.match(line)):
+            manual = _BY_HAND.match(line)
+            heading = manual or _SECTION.match(line)
+            by_hand = manual is not None
+            name = heading[1].lower() if heading else None
+            section = f"{manual[1]}, by hand" if manual else name
+        elif section and (bullet := _BULLET.match(line)) and not (by_hand and line[:1].isspace()):
             found.append((section, bullet[1]))
-            section = None
+            section = section if by_hand else None
     return found
 
 
@@ -68,10 +76,14 @@ def has_title(old: bytes) -> bool:
 def numbers(wanted: Sequence[str], old: bytes, parent: str) -> list[str]:
     """A name for each idea, as a child of `parent`: the one it already has in the marked part, else a new one.
 
-    `exp-006.1` stays what it is whatever else is created meanwhile; the child gets its own number when it is run.
+    While the run goes on its ideas are numbered anew each time, best first, and the page says so. Once a page was
+    written about the run's end, `exp-006.1` stays what it is whatever else is created meanwhile; the child gets its own
+    number when it is run.
     """
     parts = split(old)
     inside = parts[1].decode("utf-8", "replace") if parts else ""
+    if PROVISIONAL in inside:
+        inside = ""
     known = {idea: name for name, idea in ideas(inside) if name.startswith(f"{parent}.")}
     kept = {known[idea] for idea in wanted if idea in known}
     free = (name for name in (f"{parent}.{i}" for i in itertools.count(1)) if name not in kept)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import contract
 from checker import names
@@ -20,8 +21,9 @@ from checker.report.change import (
     setting,
     warm_up,
 )
+from checker.report.story import LOSSES, unit_of
 from checker.report.wording import duration, number, share
-from checker.series import SMOOTH, running_median
+from checker.series import SMOOTH, Series, running_median
 
 MOST = 4
 """More suggestions than this are a brochure."""
@@ -38,8 +40,8 @@ def suggest(findings: Sequence[Finding], experiment: contract.Experiment, histor
         experiment: its `config` decides which keys may be changed.
         history: the run.
     """
-    faults = [finding for finding in findings if finding.severity is not Severity.INFO]
-    looks = [Look(history, experiment.config, fault) for fault in faults] or [Look(history, experiment.config)]
+    faults: list[Finding | None] = [finding for finding in findings if finding.severity is not Severity.INFO]
+    looks = [Look(history, experiment.config, fault, experiment.id) for fault in faults or [None]]
     chosen: list[Suggestion] = []
     for look in looks:
         remedy = REMEDIES.get(look.finding.rule, _unknown) if look.finding else _healthy
@@ -67,10 +69,19 @@ def _nonfinite(look: Look) -> Suggestions:
         why = f"{look.seen}; 0 finite values came before, so no update can be the cause"
         yield Suggestion(idea, why, effect="names the operation that makes the first NaN")
     yield from leave_fp16(look, f"{look.seen}; fp16 ends at 65504")
-    if early := _early(look):
-        yield from warm_up(look, look.seen + early)
-    yield from lower_lr(look, 0.3, look.seen)
+    yield from _smaller_steps(look)
     yield from clip(look)
+
+
+def _smaller_steps(look: Look) -> Suggestions:
+    """A longer warm-up where it happened early, a lower peak first where it happened on the way to the peak."""
+    early = _early(look)
+    longer = list(warm_up(look, look.seen + early)) if early else []
+    if not look.warming_up:
+        yield from longer
+    yield from lower_lr(look, 0.3, look.seen)
+    if look.warming_up:
+        yield from longer
 
 
 def _hidden_nan(look: Look) -> Suggestions:
@@ -80,12 +91,9 @@ def _hidden_nan(look: Look) -> Suggestions:
 
 
 def _divergence(look: Look) -> Suggestions:
-    early = _early(look)
-    if early:
-        yield from warm_up(look, look.seen + early)
-    yield from lower_lr(look, 0.3, look.seen)
+    yield from _smaller_steps(look)
     yield from clip(look)
-    if not early:
+    if not _early(look):
         yield from warm_up(look, look.seen)
 
 
@@ -107,11 +115,10 @@ def _overfit(look: Look) -> Suggestions:
     val = look.history.val
     best, place = val.best()
     at = int(look.evidence("best_step") or (val.steps[place] if val.steps else 0))
-    why = f"{look.seen}; validation loss {number(best)} at its best (step {at}), {number(val.last)} at the end"
+    where = f"{unit_of(look.history)} {at}"
+    why = f"{look.seen}; validation loss {number(best)} at its best ({where}), {number(val.last)} at the end"
     if at:
-        part = f" for {share(at / look.length)} of the planned steps" if look.length and at < look.length else ""
-        idea = f"stop at step {at}, where the validation loss was best"
-        yield from setting(look, {"train.steps": at}, idea, why=why, effect=f"the same best model{part}")
+        yield from _stop(look, at, "validation loss", why)
     old = look.number("model.dropout")
     new = round(min((old or 0.0) + 0.1, 0.9), 4)
     idea = "0.1 more dropout" if old is None else f"dropout {number(new)} instead of {number(old)}"
@@ -124,6 +131,16 @@ def _overfit(look: Look) -> Suggestions:
     if decay == 0:
         yield from setting(look, {"optimizer.weight_decay": 0.1}, "weight decay 0.1 (it was 0)", why=why, effect=effect)
     yield from scaled(look, {"optimizer.weight_decay": 3}, "raise weight decay", why=why, effect=effect)
+
+
+def _stop(look: Look, at: int, name: str, why: str) -> Suggestions:
+    """To stop where a loss was best; rows are no unit that a configuration could know."""
+    idea = f"stop at {unit_of(look.history)} {at}, where the {name} was best"
+    if look.history.step is None:
+        yield Suggestion(idea, why, effect="the same best model, earlier")
+        return
+    part = f" for {share(at / look.length)} of the planned steps" if look.length and at < look.length else ""
+    yield from setting(look, {"train.steps": at}, idea, why=why, effect=f"the same best model{part}")
 
 
 def _dead_lr(look: Look) -> Suggestions:
@@ -167,8 +184,10 @@ def _drift(look: Look) -> Suggestions:
         idea, effect = "decay the learning rate along a cosine (it was constant)", "updates shrink towards the end"
         yield from setting(look, {"schedule.kind": "cosine"}, idea, why=look.seen, effect=effect)
     yield from lower_lr(look, 0.5, look.seen)
-    idea = "shuffle the data with another seed"
-    yield Suggestion(idea, look.seen, effect="a rise at another step is the data, at the same step the optimizer")
+    idea, seed = "shuffle the data with another seed", look.number("seed")
+    change = {} if seed is None else {"seed": int(seed) + 1}
+    effect = "a rise at another step is the data, at the same step the optimizer"
+    yield Suggestion(idea, look.seen, change, effect)
 
 
 def _oscillation(look: Look) -> Suggestions:
@@ -195,10 +214,28 @@ def _vanishing_gradient(look: Look) -> Suggestions:
 def _stall(look: Look) -> Suggestions:
     usual = look.history.gap("train").quantile(0.99)
     why = look.seen + (f"; 99 % of its gaps between rows were under {duration(usual)}" if usual else "")
-    idea = f"read the main thread in {contract.STACKS}, then resume from the last checkpoint"
+    idea = f"read the main thread in {contract.STACKS}, then {_resume(look)}"
     yield Suggestion(idea, why, effect="names the call that never returned")
-    idea = "run the data loader in the training process, without workers"
-    yield Suggestion(idea, why, effect="a deadlock between worker processes is gone; any other hang stays")
+    workers = next((key for key, value in _numbers(look.config) if "workers" in key.lower() and value > 0), None)
+    if workers:
+        idea = "run the data loader in the training process, without workers"
+        effect = "a deadlock between worker processes is gone; any other hang stays"
+        yield Suggestion(idea, why, {workers: 0}, effect)
+
+
+def _numbers(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Every number in a configuration, under its dotted key."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{key}", value
+
+
+def _resume(look: Look) -> str:
+    """How to go on, as a command where the configuration is one of the trainer that comes with the checker."""
+    ours = look.id and look.has("train.checkpoint_every")
+    return f"resume: trainer run {look.id} --resume" if ours else "resume from the last checkpoint"
 
 
 def _crash(look: Look) -> Suggestions:
@@ -215,9 +252,7 @@ def _crash(look: Look) -> Suggestions:
             yield from setting(look, half, idea, why=why, effect=effect)
         else:
             yield Suggestion("half the batch, twice the gradient accumulation", why, effect=effect)
-    yield Suggestion(
-        "resume from the last checkpoint: nothing is known against the model", why, effect="goes on where it was"
-    )
+    yield Suggestion(f"{_resume(look)} (nothing is known against the model)", why, effect="goes on where it was")
 
 
 def _budget(look: Look) -> Suggestions:
@@ -226,7 +261,7 @@ def _budget(look: Look) -> Suggestions:
     if step and look.length and step < look.length:
         idea = f"plan {step} steps, what the budget pays for, so that the schedule ends with it"
         yield from setting(look, {"train.steps": step}, idea, why=why, effect="a finished decay instead of a cut one")
-    yield Suggestion("raise the budget and resume from the checkpoint", why, effect="the rest of the planned steps")
+    yield Suggestion(f"raise the budget, then {_resume(look)}", why, effect="the rest of the planned steps")
 
 
 def _checkpoint_overdue(look: Look) -> Suggestions:
@@ -235,8 +270,8 @@ def _checkpoint_overdue(look: Look) -> Suggestions:
 
 
 def _throughput(look: Look) -> Suggestions:
-    idea = "time the data loader alone, and look for another process on the device"
-    yield Suggestion(idea, look.seen, effect="tells waiting for data from waiting for the device")
+    idea = "profile ten steps, and look for another process on the device"
+    yield Suggestion(idea, look.seen, effect="names what the time goes to")
 
 
 def _loss_spike(look: Look) -> Suggestions:
@@ -251,7 +286,11 @@ def _suspicious_improvement(look: Look) -> Suggestions:
 
 
 def _healthy(look: Look) -> Suggestions:
-    """Longer while it still learns, larger once it does not."""
+    """Longer while it still learns, larger once it does not; neither where it has come back up."""
+    for role, name in LOSSES:
+        if (risen := _risen(look.history.series[role])) is not None:
+            yield from _back(look, name, look.history.series[role].last, *risen)
+            return
     train = look.history.train
     smooth = running_median(train.levels, SMOOTH)
     if len(smooth) < 8 or not look.length:
@@ -269,6 +308,26 @@ def _healthy(look: Look) -> Suggestions:
         why = f"{why}: only {share(max(part, 0.0))} of the whole gain came in the last quarter"
         yield from scaled(look, {"model.width": 2}, larger, why=why, effect="a lower floor, if capacity is the limit")
         yield from raise_lr(look, why)
+
+
+def _risen(series: Series) -> tuple[float, int] | None:
+    """The best level and its place in a curve that ended clearly above it: by more than its noise explains."""
+    smooth = series.smooth()
+    if len(smooth) < 8:
+        return None
+    best, block = series.best()
+    rise = min(smooth[-1], series.level()) - best
+    clear = max(0.1 * (max(smooth[: block + 1]) - best), 3 * series.spread(), 0.02 * abs(best))
+    return (best, series.steps[block]) if rise > clear else None
+
+
+def _back(look: Look, name: str, last: float, best: float, at: int) -> Suggestions:
+    where = f"{unit_of(look.history)} {at}"
+    why = f"the {name} ended at {number(last)}, {number(last - best)} above its best of {where} ({number(best)})"
+    if name == dict(LOSSES)[names.TRAIN_LOSS]:
+        yield from lower_lr(look, 0.3, why)
+    yield from _stop(look, at, name, why)
+    yield from lower_lr(look, 0.3, why)
 
 
 def _longer(look: Look, why: str) -> Suggestions:

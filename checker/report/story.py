@@ -9,11 +9,12 @@ from typing import Any
 
 import contract
 from checker import judge
+from checker.events import Life
 from checker.finding import Action, Finding, Severity
 from checker.history import History
 from checker.names import TRAIN_LOSS, VAL_LOSS
 from checker.report import mask, wording
-from checker.report.wording import number
+from checker.report.wording import in_rows, number, place
 from checker.series import Series
 
 _ACTS = {
@@ -43,7 +44,7 @@ def ranked(case: judge.Case) -> list[Finding]:
         last[finding.rule, finding.episode] = finding
     found: Iterable[Finding] = last.values()
     if case.history.step is None:  # rules then count rows, and a row should not be called a step
-        found = (replace(finding, step=None, first_step=None) for finding in found)
+        found = map(_in_rows, found)
 
     def rank(finding: Finding) -> tuple[bool, int, bool, int]:
         return not still(case, finding), -finding.severity.rank, finding.action is not Action.KILL, finding.row
@@ -51,16 +52,15 @@ def ranked(case: judge.Case) -> list[Finding]:
     return sorted(found, key=rank)
 
 
+def _in_rows(finding: Finding) -> Finding:
+    against = tuple(map(in_rows, finding.against))
+    return replace(finding, step=None, first_step=None, summary=in_rows(finding.summary), against=against)
+
+
 def still(case: judge.Case, finding: Finding) -> bool:
     """Whether what was found is true to this day."""
     episode = case.episodes.get(finding.rule)
     return episode is not None and episode.number == finding.episode and episode.told is not None
-
-
-def place(row: int, step: int | None, *, both: bool = False) -> str:
-    if step is None:
-        return f"row {row}"
-    return f"step {step} (row {row})" if both else f"step {step}"
 
 
 def unit_of(history: History) -> str:
@@ -81,8 +81,23 @@ def verdict(case: judge.Case, main: Finding | None, state: contract.State | None
         return f"**Healthy**: no anomaly was found in {rows}{so_far}."
     began, called = place(main.first_row, main.first_step), place(main.row, main.step)
     when = f"at {began}, called at once" if began == called else f"since {began}, called at {called}"
+    doubt = _first_word(main, case.findings)
+    if began == called and doubt.severity is not main.severity:
+        when = f"at {began}, first reported as {doubt.severity}, called {main.severity} later"
     over = "" if still(case, main) else " It went away again."
     return f"**{main.rule}** ({main.severity}): {mask.markdown(main.summary)}; {when}.{over}"
+
+
+def _first_word(main: Finding, findings: Sequence[Finding]) -> Finding:
+    """The first report of what `main` is the last word on."""
+    return next((item for item in findings if (item.rule, item.episode) == (main.rule, main.episode)), main)
+
+
+def process_gone(case: judge.Case) -> bool:
+    """Whether the process is gone, whatever its status still says."""
+    tick = case.history.tick
+    crashed = any(finding.rule == "crash" for finding in case.open_findings())
+    return crashed or (tick is not None and tick.life is Life.GONE)
 
 
 def state_of(status: Mapping[str, Any] | None, acts: Sequence[Mapping[str, Any]]) -> contract.State | None:
@@ -99,7 +114,8 @@ def narrative(case: judge.Case, status: Mapping[str, Any], state: contract.State
     """How the losses went, how far the run came, and how it stands."""
     history = case.history
     told = [_shape(history, role, name) for role, name in LOSSES if history.series[role].count]
-    return " ".join((*told, _extent(history), _ending(status, state, history)))
+    gone = process_gone(case)
+    return " ".join((*told, _extent(history, state), _ending(status, state, history, gone=gone)))
 
 
 def _shape(history: History, role: str, name: str) -> str:
@@ -130,35 +146,52 @@ def lowest(series: Series) -> tuple[float, int]:
     return min(found, (series.last, series.last_step))
 
 
-def _extent(history: History) -> str:
+def done(history: History, state: contract.State | None) -> float | None:
+    """The share of the planned training that is done.
+
+    None for a completed run in its last epoch: epochs are counted from 0 or from 1, and 98 % might be all of them.
+    """
+    by_epoch = not (history.total_steps and history.step is not None)
+    if by_epoch and history.total_epochs and history.epoch is not None:
+        over = state is contract.State.COMPLETED or (state is None and history.ended)
+        return None if over and history.epoch + 1 >= history.total_epochs else history.progress
+    return history.progress
+
+
+def _extent(history: History, state: contract.State | None) -> str:
     rows = f"{wording.count(history.index + 1, 'row')} up to {place(max(history.index, 0), history.step)}"
     planned = f" of {history.total_steps} planned" if history.total_steps and history.step is not None else ""
-    part = f" ({wording.share(history.progress)})" if history.progress is not None else ""
+    share = done(history, state)
+    part = f" ({wording.share(share)})" if share is not None else ""
     span = history.at - history.started_at if history.at is not None and history.started_at is not None else 0
     took = f" in {wording.duration(span)}" if span > 0 else ""
-    again = f", {wording.count(history.restarts, 'restart')}" if history.restarts else ""
-    return f"The log has {rows}{planned}{part}{took}{again}."
+    if history.restarts:  # the clock of the earlier attempts is not known any more
+        last = f", the last one{took}" if took else ""
+        return f"The log has {rows}{planned}{part}, written in {history.restarts + 1} attempts{last}."
+    return f"The log has {rows}{planned}{part}{took}."
 
 
-def _ending(status: Mapping[str, Any], state: contract.State | None, history: History) -> str:
-    asked = _asked(status)
+def _ending(status: Mapping[str, Any], state: contract.State | None, history: History, *, gone: bool) -> str:
+    asked = _asked(status, state, history)
     error = f", with: {mask.markdown(status['error'])}" if status.get("error") else ""
     if state is None:
         return "The run announced its end." if history.ended else "There is no status file, so its state is unknown."
     if state.final:
         return f"The run is over: {state}{error}.{asked}"
     seen = status.get("heartbeat_at") or status.get("updated_at")
-    return (
-        f"The run is {state}" + (f", last heard of at {wording.clock(seen)} UTC" if seen else "") + f"{error}.{asked}"
-    )
+    stands = f"The status of the run says {state}, but its process is gone" if gone else f"The run is {state}"
+    return stands + (f", last heard of at {wording.clock(seen)} UTC" if seen else "") + f"{error}.{asked}"
 
 
-def _asked(status: Mapping[str, Any]) -> str:
+def _asked(status: Mapping[str, Any], state: contract.State | None, history: History) -> str:
     """Who else asked the run to stop: what the checker asks for is told with its finding."""
     with suppress(TypeError):
         kill = contract.Kill.parse(status.get("kill"))
         if kill is not None and kill.requested_by != "checker":
-            return f" It was asked to stop by {mask.markdown(kill.requested_by, 60)}: {mask.markdown(kill.reason)}."
+            other = kill.run_id not in (None, status.get("run_id"))
+            passed = kill.run_id is None and history.restarts > 0 and state is contract.State.COMPLETED
+            who = "An earlier attempt" if other or passed else "It"
+            return f" {who} was asked to stop by {mask.markdown(kill.requested_by, 60)}: {mask.markdown(kill.reason)}."
     return ""
 
 
@@ -168,12 +201,15 @@ def timeline(main: Finding | None, findings: Sequence[Finding], acts: Sequence[M
         return
     if main.first_row < main.row:
         yield f"{place(main.first_row, main.first_step, both=True)}: begin of what was found"
-    doubt = next((item for item in findings if (item.rule, item.episode) == (main.rule, main.episode)), main)
-    if doubt.row < main.row:
+    doubt = _first_word(main, findings)
+    if doubt.row < main.row or doubt.severity is not main.severity:
         step = doubt.step if main.step is not None else None
         yield f"{place(doubt.row, step, both=True)}: first reported, {doubt.severity}"
     waited = main.row - main.first_row
+    same = doubt.row == main.row and doubt.severity is not main.severity
     after = f", {wording.count(waited, 'row')} after its begin" if waited else ", in the first row that shows it"
+    if same:
+        after = ", with no new row since the first report"
     yield f"{place(main.row, main.step, both=True)}: called {main.severity}, action {main.action}{after}"
     begin = wording.moment(acts[0].get("at")) if acts else None
     for act in acts:
@@ -198,8 +234,9 @@ def also(case: judge.Case, others: Sequence[Finding]) -> Iterator[str]:
         yield f"{finding.rule} ({finding.severity}, since {where}{over}): {mask.markdown(finding.summary)}"
 
 
-def caption(main: Finding | None) -> str:
-    return f"loss over steps, {main.rule} marked" if main else "loss over steps"
+def caption(history: History, main: Finding | None) -> str:
+    over = f"loss over {unit_of(history)}s"
+    return f"{over}, {main.rule} marked" if main else over
 
 
 def is_fault(finding: Finding) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 
 from checker.report import mask
@@ -22,6 +23,18 @@ def number(value: float) -> str:
 def value(item: object, limit: int = 120) -> str:
     """Evidence as a cell shows it."""
     return number(item) if isinstance(item, int | float) else mask.markdown(item, limit)
+
+
+def place(row: int, step: int | None, *, both: bool = False) -> str:
+    """Where something is: in a run without steps the row is all there is."""
+    if step is None:
+        return f"row {row}"
+    return f"step {step} (row {row})" if both else f"step {step}"
+
+
+def in_rows(text: str) -> str:
+    """What a rule says of a log without steps: it counts rows then, and calls them steps."""
+    return re.sub(r"\bstep (?=\d)", "row ", text)
 
 
 def share(part: float) -> str:

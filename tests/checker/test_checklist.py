@@ -140,6 +140,10 @@ JOURNALS = {
     "acts and looks": ([{"kind": "tick", "now": 1}, {"kind": "act", "act": "requested"}], "—"),
     "an act that quotes": ([found(), {"kind": "act", "x": '"kind":"file"'}], "nonfinite at step 610: nonfinite seen"),
     "about an older file": ([found(), {"kind": "file", "fingerprint": "x"}], "—"),
+    "rows only": (
+        [found(first_step=16, step=None, first_row=16, summary="best (step 16)")],
+        "nonfinite at row 16: best (row 16)",
+    ),
     "no step": ([found(first_step=None, step=None)], "nonfinite: nonfinite seen"),
 }  # fmt: skip
 
@@ -256,12 +260,23 @@ def test_planned_experiments_are_listed_newest_first(root):
         folder = add(root, f"exp-{number:03d}")
         (folder / contract.NEXT).write_text(NEXT.replace("exp-007", f"exp-{number + 10:03d}"))
     listed = text(root).split("## Next planned\n\n")[1].splitlines()
-    assert listed == [f"- exp-{n + 10:03d} (after exp-{n:03d}): lower the rate \\| now" for n in (5, 4, 3)]
+    assert listed == [f"- exp-{n + 10:03d} (after exp-{n:03d}): lower the rate \\| now" for n in (5, 4, 3)] + [
+        "- and 2 more in the `next.md` of 2 older experiments"
+    ]
 
 
 def test_the_checkers_own_ideas_carry_their_parent_in_their_name(root):
     (add(root, "exp-001") / contract.NEXT).write_text("## exp-001.2\n\n- clip\n")
     assert "- exp-001.2: clip" in text(root)
+
+
+def test_what_is_to_be_done_by_hand_is_planned_too(root):
+    text_of_next = (
+        "## exp-001, by hand\n\n- resume\n  - Rationale: x\n- profile\n\n## exp-001.1\n\n- 0.1 more dropout\n"
+    )
+    (add(root, "exp-001") / contract.NEXT).write_text(text_of_next)
+    listed = text(root).split("## Next planned\n\n")[1].splitlines()
+    assert listed == ["- exp-001, by hand: resume", "- exp-001, by hand: profile", "- exp-001.1: 0.1 more dropout"]
 
 
 def test_a_process_that_was_killed_for_a_finding_is_not_running(root):

@@ -140,6 +140,54 @@ def test_a_healthy_run_that_has_arrived_gets_a_larger_model():
     assert suggest(None, run=run)[0].change == {"model.width": 128}
 
 
+def test_a_run_that_ended_above_its_best_is_not_told_to_go_on():
+    losses = [5 - i * 0.04 for i in range(50)] + [3 + i * 0.014 for i in range(50)]
+    run = case_of(losses, plan=experiment(config=CONFIG, total_steps=1000))
+    first, second = suggest(None, run=run)
+    assert first.change == {"optimizer.lr": 0.009}
+    assert second.change == {"train.steps": 50}
+    assert "the train loss ended at 3.686, 0.658" in first.rationale
+    assert "above its best of step 50" in first.rationale
+    assert "the whole gain" not in first.rationale
+
+
+def test_a_validation_loss_that_came_back_up_is_no_reason_to_go_on():
+    val = [4 - i / 40 if i < 100 else 1.5 + (i - 100) / 100 for i in range(300)]
+    run = case_of([4 - i / 100 for i in range(300)], plan=experiment(config=CONFIG, total_steps=1000), val_loss=val)
+    assert suggest(None, run=run)[0].change.keys() == {"train.steps"}
+
+
+def test_the_rationale_names_the_learning_rate_of_the_onset():
+    run = case_of(falling(100), plan=experiment(config=CONFIG), lr=[0.001 * i for i in range(100)])
+    assert "(since step 80, at learning rate 0.08)" in suggest("divergence", run=run)[0].rationale
+
+
+def test_a_divergence_on_the_way_to_the_peak_wants_a_peak_below_the_rate_of_the_onset():
+    config = {**CONFIG, "optimizer": {"lr": 2.0}, "schedule": {"kind": "cosine", "warmup_steps": 200}}
+    run = case_of(falling(100), plan=experiment(config=config), lr=[0.01 * i for i in range(100)])
+    first = suggest("divergence", config=config, run=run, first_step=70, first_row=70)[0]
+    assert first.change == {"optimizer.lr": 0.21}
+    assert first.idea == "lower the learning rate from 2 to 0.21"
+
+
+@pytest.mark.parametrize(("workers", "change"), [(4, [{"data.num_workers": 0}]), (0, []), (None, [])])
+def test_workers_are_taken_away_only_where_there_are_some(workers, change):
+    data = {"kind": "x"} if workers is None else {"kind": "x", "num_workers": workers}
+    assert [item.change for item in suggest("stall", config={**CONFIG, "data": data})[1:]] == change
+
+
+@pytest.mark.parametrize("rule", [name for name in NAMES if name != "stall"])
+def test_no_other_rule_speaks_of_loaders(rule):
+    assert not any("loader" in item.idea + item.effect for item in suggest(rule))
+
+
+@pytest.mark.parametrize(
+    ("config", "idea"), [(CONFIG, "trainer run exp-001 --resume"), ({}, "from the last checkpoint")]
+)
+def test_resuming_is_a_command_where_the_trainer_is_ours(config, idea):
+    assert idea in suggest("crash", config=config)[0].idea
+
+
 def test_a_healthy_run_with_hardly_a_row_gets_no_advice():
     assert suggest(None, run=case_of([1.0, 0.9])) == []
 

@@ -158,6 +158,99 @@ def test_a_run_without_steps_is_counted_in_rows(run):
     assert "step" not in text.split("## Mechanism")[0]
 
 
+def test_without_steps_nothing_is_called_a_step(run):
+    case = Case.open()
+    for index, loss in enumerate([3.0, 2.0, 1.0, 2.0, 3.0]):
+        step(case, Row(index, index + 1, {"train_loss": loss, "val_loss": loss}, epoch=index))
+    found = finding(
+        "overfit", summary="best 1 (step 2)", against=("as at step 1",), evidence={"best_step": 2}, step=None
+    )
+    text = written(run, with_finding(case, found), status={"state": "completed"}) + (run / contract.NEXT).read_text()
+    text += (run / contract.CURVE).read_text()
+    assert "best 1 (row 2)" in text
+    assert "as at row 1" in text
+    assert "stop at row 2, where the validation loss was best" in text
+    assert "loss over rows, overfit marked" in text
+    assert not re.search(r"\bstep \d", text)
+
+
+def test_a_crashed_run_is_not_said_to_be_running(run):
+    case = with_finding(case_of(falling(100)), finding("crash", action=Action.ALERT))
+    told = section(written(run, case, status={"state": "running"}), "What happened")
+    assert "The status of the run says running, but its process is gone." in told
+    assert "The run is running" not in told
+
+
+@pytest.mark.parametrize(("state", "share"), [("completed", ""), ("killed", " (98 %)")])
+def test_the_last_epoch_of_a_completed_run_is_not_ninety_eight_percent(run, state, share):
+    case = Case.open()
+    for index in range(100):
+        step(case, Row(index, index + 1, {"train_loss": 3 - index / 50}, epoch=index // 2, total_epochs=50))
+    text = written(run, case, status={"state": state})
+    assert f"The log has 100 rows up to row 99{share}." in text
+    assert "counts as completed" not in text
+
+
+def resumed_case(losses=100):
+    case = Case.open()
+    for index, loss in enumerate(falling(losses)):
+        run_id, at = ("r0", 1.7e9 + index) if index < losses // 2 else ("r1", 1.8e9 + index)
+        step(case, Row(index, index + 1, {"train_loss": loss}, step=index, at=at, run_id=run_id))
+    return case
+
+
+def test_the_time_of_a_resumed_run_is_that_of_its_last_attempt(run):
+    told = section(written(run, resumed_case(), status={"state": "completed", "run_id": "r1"}), "What happened")
+    assert "up to step 99, written in 2 attempts, the last one in 49 s." in told
+
+
+@pytest.mark.parametrize(
+    ("run_id", "state", "said"),
+    [
+        ("r0", "completed", "An earlier attempt was asked"),
+        ("r1", "killed", "It was asked"),
+        (None, "completed", "An earlier attempt was asked"),
+        (None, "killed", "It was asked"),
+    ],
+)
+def test_a_request_to_an_earlier_attempt_is_told_as_one(run, run_id, state, said):
+    kill = {"id": "k", "reason": "the disk is needed", "requested_by": "person", "run_id": run_id}
+    text = written(run, resumed_case(), status={"state": state, "run_id": "r1", "kill": kill})
+    assert f"The run is over: {state}. {said} to stop by person: the disk is needed." in text
+
+
+def test_an_earlier_report_in_the_same_row_is_told(run):
+    case = case_of(falling(100))
+    case.findings.append(finding("stall", severity=Severity.WARNING, action=Action.ALERT, first_row=90, first_step=90))
+    with_finding(case, finding("stall", first_row=90, first_step=90))
+    text = written(run, case)
+    assert "at step 90, first reported as warning, called critical later." in text
+    assert "- step 90 (row 90): first reported, warning\n" in text
+    assert "called critical, action kill, with no new row since the first report" in text
+    assert "at once" not in section(text, "What happened")
+
+
+def test_a_nan_beside_finite_numbers_is_not_said_to_have_ruined_the_weights(run):
+    case = case_of([*falling(100), NAN, NAN, NAN], grad_norm=[1.0] * 103)
+    told = section(written(run, case), "Mechanism")
+    assert told.startswith("If the value reached the weights: one optimizer step on a NaN gradient")
+    assert "after the onset the gradient norm (1, step 102) came out finite" in told
+
+
+@pytest.mark.parametrize("rule", ["gradient_explosion", "explosion", "divergence"])
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [(1.1, "The model may be sound"), (4.0, "while the train loss went from 2.1"), (900.0, None)],
+    ids=["near its lowest", "far below the train loss", "following"],
+)
+def test_a_validation_loss_that_stays_behind_the_train_loss_speaks_against(run, rule, end, said):
+    val = [2 - i / 100 if i % 10 == 0 else None for i in range(100)] + [None] * 19 + [end]
+    case = with_finding(case_of([*falling(100), *[1e3] * 20], val_loss=val), finding(rule))
+    told = section(written(run, case), "Against it")
+    assert ("the validation loss did not follow" in told) == (said is not None)
+    assert said is None or said in told
+
+
 def test_an_empty_log_is_not_called_healthy(run):
     text = written(run, case_of([]), status=None)
     assert "Nothing to judge yet" in text
@@ -259,7 +352,7 @@ def test_next_is_an_overlay_per_idea(run, nan):
     assert text.startswith(
         "<!-- checker: begin -->\n# Next experiments\n\n## exp-004.1\n\n- train in bf16 instead of fp16\n"
     )
-    assert "- Rationale: train_loss is nan, once (since step 100, learning rate 0.03)" in text
+    assert "- Rationale: train_loss is nan, once (since step 100, at learning rate 0.03)" in text
     assert '```toml\n[train]\nprecision = "bf16"\n```' in text
     assert text.endswith("<!-- checker: end -->\n")
 
@@ -267,6 +360,28 @@ def test_next_is_an_overlay_per_idea(run, nan):
 def test_ideas_are_numbered_as_children(run, nan):
     written(run, nan, about=about())
     assert ids_in(run) == ["exp-004.1", "exp-004.2", "exp-004.3"]
+
+
+def test_while_a_run_goes_on_its_ideas_are_numbered_anew_and_best_first(run, nan):
+    alive = {"state": "running", "run_id": "r1"}
+    written(run, nan, about=about(), status=alive)
+    assert planned.PROVISIONAL in (run / contract.NEXT).read_text()
+    bf16 = {**CONFIG, "train": {**CONFIG["train"], "precision": "bf16", "clip_norm": 2.0}}
+    written(run, nan, about=about(config=bf16), status=alive)
+    assert ids_in(run) == ["exp-004.1", "exp-004.2"]
+    written(run, nan, about=about())
+    assert ids_in(run) == ["exp-004.1", "exp-004.2", "exp-004.3"]
+    assert planned.PROVISIONAL not in (run / contract.NEXT).read_text()
+
+
+def test_what_changes_no_configuration_is_no_experiment_of_its_own(run):
+    case = with_finding(case_of(falling(100)), finding("crash", action=Action.ALERT))
+    text = written(run, case, status={"state": "running"}, about=about())
+    assert "- **By hand**: resume: trainer run exp-004 --resume (nothing is known against the model)." in text
+    after = (run / contract.NEXT).read_text()
+    assert re.findall(r"^## .*$", after, re.MULTILINE) == ["## exp-004, by hand"]
+    assert planned.ideas(after)[0][0] == "exp-004, by hand"
+    assert "```toml" not in after
 
 
 def test_numbers_stay_when_other_experiments_appear(run, nan):

@@ -50,9 +50,11 @@ def test_a_missing_string_is_an_error_and_not_a_gap():
         render.page("next.md.j2", checklist.View("", "", [], []))
 
 
-SHORT = pages.Diagnosis("n", "e", "v", "s", [], [], ["m"], "step", [], "c", "c.svg", ["a"], ["b"], ["x"], [])
+SHORT = pages.Diagnosis("n", "e", "v", "s", [], [], ["m"], "step", [], "c", "c.svg", ["a"], ["b"], ["x"], [], [])
 ITEM = pages.Item("exp-1", "i", "r", "", "")
-FULL = dataclasses.replace(SHORT, timeline=["t"], also=["a"], evidence=[grounds.Cell("q", "v")], suggestions=[ITEM])
+FULL = dataclasses.replace(
+    SHORT, timeline=["t"], also=["a"], evidence=[grounds.Cell("q", "v")], suggestions=[ITEM], by_hand=[ITEM]
+)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +62,11 @@ FULL = dataclasses.replace(SHORT, timeline=["t"], also=["a"], evidence=[grounds.
     [
         ("diagnosis.md.j2", SHORT),
         ("diagnosis.md.j2", FULL),
-        ("next.md.j2", pages.Next(True, [], "nothing")),
-        ("next.md.j2", pages.Next(False, [ITEM, dataclasses.replace(ITEM, effect="e", toml="[a]")], "")),
+        ("next.md.j2", pages.Next(True, "", [], "", [], "nothing")),
+        (
+            "next.md.j2",
+            pages.Next(False, "r", [ITEM, dataclasses.replace(ITEM, effect="e", toml="[a]")], "t", [ITEM, ITEM], ""),
+        ),
         ("checklist.md.j2", checklist.View("c", "l", [], [])),
         ("checklist.md.j2", checklist.View("c", "l", [checklist.Row(*"12345678")], ["p"])),
     ],

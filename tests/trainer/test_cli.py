@@ -58,7 +58,9 @@ def test_help_needs_no_torch():
 def test_without_torch_one_sentence_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     assert main(["run", "x.toml"]) == 2
-    assert "training-checker[trainer]" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "pip install 'training-checker[trainer]'" in said
+    assert "pip install '.[trainer]'" in said
 
 
 @pytest.mark.parametrize(
@@ -103,6 +105,81 @@ def test_run_then_child_then_resume_of_a_complete_run(tmp_path, small_toml, caps
     assert "nothing to resume" in capsys.readouterr().out
     assert read_status(tmp_path / "exp-001")["run_id"] == before
     assert main(["run", str(tmp_path / "exp-001"), "--resume", "--set", "seed=2"]) == 2
+
+
+CHILD_NOTE = """## exp-001.1
+
+- a lower rate
+- Rationale: it rose at step 7
+
+```toml
+[optimizer]
+lr = 0.25
+```
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "words"),
+    [
+        (
+            ["--spec", "{note}#exp-001.1"],
+            "with next.md, section exp-001.1",
+            ["exp-001.1", "a lower rate", "it rose at step 7"],
+        ),
+        (
+            ["--spec", "{note}", "--set", "seed=5"],
+            "with next.md, section exp-001.1, --set seed=5",
+            ["exp-001.1", "a lower rate; seed = 5", "it rose at step 7"],
+        ),
+        (
+            ["--set", "optimizer.lr=0.6"],
+            "with --set optimizer.lr=0.6",
+            ["optimizer.lr = 0.6", "exp-001 with optimizer.lr = 0.6", ""],
+        ),
+        (
+            ["--set", "hypothesis=mine", "--set", "seed=2", "--set", "rehearsal.expect=crash"],
+            "with --set hypothesis=mine",
+            ["seed = 2, rehearsal.expect = crash", "mine", ""],
+        ),
+        ([], "with nothing changed", ["", "exp-001 once more, with nothing changed", ""]),
+    ],
+    ids=["section", "first-section", "setting", "own-words", "nothing"],
+)
+def test_a_child_has_words_of_its_own_and_lies_beside_its_parent(tmp_path, small_toml, capsys, arguments, said, words):
+    small_toml.write_text(
+        "name = 'old'\nhypothesis = 'old'\nrationale = 'old'\n"
+        + small_toml.read_text()
+        + "\n[rehearsal]\nexpect = 'x'\n"
+    )
+    assert main(["run", str(small_toml), "--experiments", str(tmp_path / "e")]) == 0
+    note = tmp_path / "e/exp-001/next.md"
+    note.write_text(CHILD_NOTE)
+    capsys.readouterr()
+    assert main(["run", str(tmp_path / "e/exp-001"), *(item.format(note=note) for item in arguments)]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("exp-001 is completed; training a new experiment, its child, ")
+    assert said in first
+    child = json.loads((tmp_path / "e/exp-002/experiment.json").read_text())
+    assert [child["name"], child["hypothesis"], child["rationale"]] == words
+    assert child["config"]["rehearsal"]["expect"] == ("crash" if "rehearsal.expect=crash" in arguments else None)
+
+
+def test_the_section_taken_for_a_new_experiment_is_named(tmp_path, small_toml, capsys):
+    (tmp_path / "next.md").write_text(CHILD_NOTE)
+    arguments = ["--spec", str(tmp_path / "next.md"), "--experiments", str(tmp_path / "e")]
+    assert main(["run", str(small_toml), *arguments]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "small.toml with next.md, section exp-001.1"
+
+
+@pytest.mark.parametrize(("asked", "threads"), [(None, 1), ("2", 2)])
+def test_a_small_model_takes_one_thread_unless_told_otherwise(tmp_path, small_toml, monkeypatch, asked, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    torch.set_num_threads(2)
+    assert main(["run", str(small_toml), "--set", "device=cpu", "--experiments", str(tmp_path)]) == 0
+    assert torch.get_num_threads() == threads
 
 
 def test_a_pending_experiment_is_run_in_its_own_folder(tmp_path, small, read_status):

@@ -114,5 +114,49 @@ def test_a_section_of_a_note_is_chosen_by_name(tmp_path, section, steps):
 
 def test_an_unknown_section_is_named_with_those_there_are(tmp_path):
     (tmp_path / "next.md").write_text(SECTIONS)
-    with pytest.raises(spec.SpecError, match=r"no section 'exp-006.3'; it has exp-006.1, exp-006.2"):
+    with pytest.raises(
+        spec.SpecError, match=r"no section 'exp-006.3' with a change of .*; it has exp-006.1, exp-006.2$"
+    ):
         spec.read_toml(tmp_path / "next.md#exp-006.3")
+
+
+NOTE = """# Next experiments
+
+## exp-006, by hand
+
+- look at it
+  - Rationale: none
+
+## exp-006.1
+
+- lower the rate \\| 2 &lt; 3
+- Rationale: train_loss rose (since step 70)
+- Expected: less
+
+```toml
+# exp-006.9 is no heading here
+[train]
+steps = 1
+```
+"""
+
+
+def test_only_sections_with_a_change_are_named(tmp_path):
+    (tmp_path / "next.md").write_text(NOTE)
+    with pytest.raises(spec.SpecError, match=r"it has exp-006.1$"):
+        spec.read_toml(tmp_path / "next.md#exp-006")
+
+
+def test_a_section_tells_its_idea_and_its_reason(tmp_path):
+    (tmp_path / "next.md").write_text(NOTE)
+    found = spec.section(tmp_path / "next.md")
+    assert (found.name, found.idea) == ("exp-006.1", "lower the rate | 2 < 3")
+    assert found.rationale == "train_loss rose (since step 70)"
+    (tmp_path / "plain.toml").write_text("name = 'x'")
+    assert spec.section(tmp_path / "plain.toml") == spec.Part()
+
+
+def test_a_section_without_a_change_never_takes_its_neighbours(tmp_path):
+    (tmp_path / "next.md").write_text("## exp-001.1\n\n- resume\n\n" + SECTIONS)
+    with pytest.raises(spec.SpecError, match=r"has no section 'exp-001\.1' with a change"):
+        spec.read_toml(tmp_path / "next.md#exp-001.1")
