@@ -360,7 +360,9 @@ class Run:
             self._past.told.add(journal.key(effect))
             self._announce(effect)
         for effect in effects:
-            if isinstance(effect, Found) and _kills(effect) and self.mode is not Mode.JUDGE:
+            if isinstance(effect, Found) and _kills(
+                effect
+            ):  # judging only, it is never driven: but what was done counts
                 self.chase.open(effect.finding, self._past, self.case.history.at, look)
 
     def _journal(self, kind: str, content: journal.Entry, sync: bool = False) -> None:

@@ -59,20 +59,23 @@ def detect(history: History, limits: Limits) -> Sighting | None:
         return None
     if excess < limits.suspect * abs(best):
         return None
+    near = range(max(era, era + at - 1), min(len(val.levels), era + at + 2))
+    lowest = min(near, key=val.levels.__getitem__)  # the evaluation itself, for a person who looks for it
     then, now = _train_at(train, val.rows[era + at]), train.level()
     if then - now < limits.train_fall * abs(then):
         return None
+    above = (level - val.levels[lowest]) / max(abs(best), 1e-12)
     return Sighting(
         grade=Grade.SURE if excess >= limits.sure * abs(best) else Grade.SUSPECT,
-        first_row=val.rows[era + at],
-        first_step=val.steps[era + at],
+        first_row=val.rows[lowest],
+        first_step=val.steps[lowest],
         summary=(
-            f"val_loss is {level:.4g}, {100 * excess / max(abs(best), 1e-12):.0f} % above its best {best:.4g} "
-            f"(step {val.steps[era + at]}), while train_loss fell from {then:.4g} to {now:.4g}"
+            f"val_loss is {level:.4g}, {100 * above:.0f} % above its best {val.levels[lowest]:.4g} "
+            f"(step {val.steps[lowest]}), while train_loss fell from {then:.4g} to {now:.4g}"
         ),
         evidence={
-            "best_val_loss": best,
-            "best_step": val.steps[era + at],
+            "best_val_loss": val.levels[lowest],
+            "best_step": val.steps[lowest],
             "val_loss": level,
             "excess": excess,
             "noise": noise,

@@ -212,7 +212,8 @@ def blind(lines: Sequence[str], unreadable: Sequence[Any], total: int) -> Iterat
     """What the rules could not see, with the lines of the log that nobody could read."""
     yield from map(mask.markdown, lines)
     for item in unreadable[:5]:
-        yield f"{contract.METRICS}:{item.line}: {mask.markdown(item.reason)}"
+        where = f"{contract.METRICS}:{item.line}: " if item.line else ""  # line 0: it is about the file as a whole
+        yield f"{where}{mask.markdown(item.reason)}"
     if max(total, len(unreadable)) > 5:
         yield f"{max(total, len(unreadable)) - 5} more unreadable lines"
     if not lines and not unreadable and not total:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -585,6 +586,26 @@ def test_our_own_kill_of_one_process_does_not_excuse_the_next(tmp_path):
     folder.rows(1.9).status("running", process=gone_process())
     watcher.turns(4)
     assert any("crash" in entry for entry in folder.told())
+
+
+def test_once_knows_what_a_watching_checker_has_done(tmp_path):
+    gone = gone_process()
+    folder = doomed(tmp_path)
+    folder.status("running", process=gone)
+    pursuit = Watcher(folder).turn().run.chase.pursuits[0]
+    for act in ("requested", "sigkill", "stopped"):
+        entry = {
+            "v": 1,
+            "kind": "act",
+            "finding": pursuit.id,
+            "act": act,
+            "at": contract.now(),
+            "process": asdict(gone),
+        }
+        contract.append_line(folder.path / contract.FINDINGS, entry)
+    once = Watcher(folder, Mode.JUDGE).turn()
+    assert once.run.forced
+    assert [entry for entry in folder.told() if "crash" in entry] == []
 
 
 def test_nothing_happens_by_the_clock_to_a_dead_run(tmp_path):
