@@ -92,7 +92,7 @@ def summary(runs: list[Path], root: Path, seconds: float) -> int:
             states[folder.name],
             f"{status.get('step')} of {status.get('total_steps')}",
         )
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(table)
     console.print(f"{len(runs)} runs in {seconds:.0f} s. Read {root / contract.CHECKLIST}, then in each run's folder:")
     console.print(f"{contract.DIAGNOSIS} (what happened and why), {contract.NEXT} (what to try next).")
