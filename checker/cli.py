@@ -162,11 +162,13 @@ def _watch(arguments: argparse.Namespace) -> int:
                 daemon.tell = lambda notices: [print(line(notice), flush=True) for notice in notices]
                 print(f"watching {root}{' (observing only)' if arguments.observe else ''}", flush=True)
                 daemon.run(over)
-                return HEALTHY
-            with Screen() as screen:
-                daemon.tell = screen.tell
-                daemon.after_round = lambda: screen.draw(daemon.runs.values())
-                daemon.run(over)
+            else:
+                with Screen() as screen:
+                    daemon.tell = screen.tell
+                    daemon.after_round = lambda: screen.draw(daemon.runs.values())
+                    daemon.run(over)
+            if arguments.observe:
+                print(f"observed only: {sum(run.observed for run in daemon.runs.values())} stops were not asked for")
             return HEALTHY
     except Held as held:
         raise Complaint(str(held)) from None

@@ -77,7 +77,6 @@ class History:
         self.step: int | None = None
         self.epoch: float | None = None
         self.at: float | None = None
-        self.elapsed: float | None = None
         self.run_id: str | None = None
         self.phase = "train"
         self.ended = False
@@ -160,8 +159,6 @@ class History:
 
     def _clock(self, row: Row, *, resumed: bool) -> None:
         """Learns how long this run pauses in each phase, and how long a step takes."""
-        if row.elapsed is not None:
-            self.elapsed = row.elapsed
         if row.at is None:
             return
         if self.started_at is None or resumed:
@@ -285,10 +282,6 @@ class History:
         """The non-finite values of `name`, if its last value was one."""
         bad = self.bad.get(name)
         return bad if bad is not None and bad.streak.count else None
-
-    @property
-    def planned(self) -> int | None:
-        return self.total_steps
 
     @property
     def progress(self) -> float | None:

@@ -36,10 +36,8 @@ class Series:
         "_smooth",
         "_swing",
         "_total",
-        "alarm",
         "count",
         "first_row",
-        "hot",
         "last",
         "last_row",
         "last_step",
@@ -66,8 +64,6 @@ class Series:
         self.last_row = -1
         self.last_step = -1
         self.merged = 0
-        self.alarm: float | None = None
-        self.hot = 0
         self._open: list[float] = []
         self._total = 0.0
         self._swing = 0.0
@@ -75,7 +71,7 @@ class Series:
         self._smooth: dict[int, list[float]] = {}
 
     def add(self, value: float, row: int, step: int) -> bool:
-        """Takes the next value; True when the curve is worth another look (a block was closed, or values run hot)."""
+        """Takes the next value; True when it closed a block, so that the curve is worth another look."""
         if self.count:
             self._swing += abs(value - self.last)
         else:
@@ -91,10 +87,6 @@ class Series:
             if self._chunks * CHUNK >= self.width:
                 self._close_block()
                 return True
-        if self.alarm is not None and value > self.alarm:
-            self.hot += 1
-            return self.hot >= SMOOTH and not self.hot & (self.hot - 1)
-        self.hot = 0
         return False
 
     def _close_block(self) -> None:
@@ -125,7 +117,6 @@ class Series:
         self.count = keep * self.width
         self.recent.clear()
         self.recent.extend(self.levels[-RECENT:])
-        self.hot = 0
         if keep:
             self.last, self.last_row, self.last_step = self.levels[-1], self.rows[-1], self.steps[-1]
 
