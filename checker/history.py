@@ -85,6 +85,11 @@ class History:
         self.total_steps = self.plan.experiment.total_steps
         self.total_epochs = self.plan.experiment.total_epochs
         self.series = {role: Series() for role in ROLES}
+        declared = self.plan.experiment.metric
+        self._monitored = declared.get("name")
+        self._sign = -1.0 if declared.get("direction") == "max" else 1.0
+        self.monitor = Series()
+        """The declared primary metric where it is none of the roles, turned so that lower is better."""
         self.zero = {role: Streak() for role in ROLES}
         """Rows in which a metric was exactly 0."""
         self.bad: dict[str, Bad] = {}
@@ -128,8 +133,11 @@ class History:
                 look = self._non_finite(role or name, value, row) or look
             elif role is not None:
                 look = self._finite(role, value, row.index, step) or look
-            elif name in self.bad:
-                self._recover(name)
+            else:
+                if name in self.bad:
+                    self._recover(name)
+                if name == self._monitored:
+                    self.monitor.add(self._sign * value, row.index, step)
         return look
 
     def _place(self, row: Row) -> bool:
@@ -177,7 +185,7 @@ class History:
         return self.gaps.setdefault(phase, Gaps())
 
     def _rewind(self, step: int) -> None:
-        for series in self.series.values():
+        for series in (*self.series.values(), self.monitor):
             series.rewind(step)
         for bad in self.bad.values():
             bad.streak.miss()

@@ -66,7 +66,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
         return None
     above = (level - val.levels[lowest]) / max(abs(best), 1e-12)
     return Sighting(
-        grade=Grade.SURE if excess >= limits.sure * abs(best) else Grade.SUSPECT,
+        grade=_grade(history, excess >= limits.sure * abs(best), limits),
         first_row=val.rows[lowest],
         first_step=val.steps[lowest],
         summary=(
@@ -86,6 +86,14 @@ def detect(history: History, limits: Limits) -> Sighting | None:
         },
         against=("the validation curve is noisy",) if excess < 4 * noise else (),
     )
+
+
+def _grade(history: History, sure: bool, limits: Limits) -> Grade:
+    """A note while the metric that was declared to count still finds new bests."""
+    smooth = history.monitor.smooth(3)
+    if len(smooth) >= limits.min_evaluations and smooth.index(min(smooth)) >= len(smooth) - limits.stale_evaluations:
+        return Grade.NOTE
+    return Grade.SURE if sure else Grade.SUSPECT
 
 
 def _train_at(train: Series, row: int) -> float:

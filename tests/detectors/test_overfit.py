@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from curves import noisy_descent, only, play, rows, told
+from curves import experiment, noisy_descent, only, play, rows, told
 
 FALLING = "2.0-0.015x99"
 
@@ -33,3 +33,22 @@ def test_alerts_and_never_kills(series, best):
     assert only(case, "overfit")[-1].severity == "critical"
     assert abs(only(case, "overfit")[-1].first_row - best) <= 10
     assert case.kill is None
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "loud"),
+    [
+        pytest.param([0.5 + 0.004 * i for i in range(100)], False, id="still improving: a note"),
+        pytest.param(
+            [0.5 + 0.004 * min(i, 40) - 0.001 * max(0, i - 40) for i in range(100)], True, id="falling as well"
+        ),
+    ],
+)
+def test_the_declared_metric_has_the_last_word(accuracy, loud):
+    events = [
+        row._replace(values={**row.values, "val_accuracy": value})
+        for row, value in zip(rows(train=FALLING, val="2.1-0.03x40 0.95+0.01x58"), accuracy, strict=False)
+    ]
+    case = play(events, experiment(metric={"name": "val_accuracy", "direction": "max"}))
+    assert only(case, "overfit")
+    assert bool(told(case, "overfit")) is loud
