@@ -6,9 +6,11 @@ fifth of what was gained and keeps rising or stays up for a tenth of the run.
 Why it matters: slow drift is how a learning rate that is slightly too high, a bad stretch of data or growing weights
 announce themselves, hours before the loss leaves the chart.
 
-How it decides: a running median over 11 blocks, a tenth over the best, a fifth of the gain, three and a half times
-the noise, more than any earlier excursion that went back, and not falling. It is reported and never killed: many such
-runs come back with the decay of the learning rate.
+How it decides: a running median over 11 blocks that lies a tenth over its best, has lost a fifth of the gain, two and
+a half times the noise and seven times the slow wandering of the curve before, is above any earlier excursion that
+went back, is not falling, and has been up for a tenth of the curve. The run must have gained three tenths of its
+start and ten times its wandering first. It is reported and never killed: many such runs come back with the decay of
+the learning rate.
 
 What to do: watch the next evaluation. If it goes on, resume from the best checkpoint with half the learning rate, and
 look at what changed in the data at the onset.

@@ -6,10 +6,12 @@ the run ever gained, and by a multiple of the start itself.
 Why it matters: a loss that much worse than an untrained model's means weights of a size that no further step repairs.
 It is the last finite stage before NaN.
 
-How it decides: the median of the last three values, so that a single bad batch cannot do it, is compared with the
-start of the run and with the highest level of its first tenth (losses that rise during warm-up, as from 12 to 17 and
-down to 6, are healthy). It must exceed three times that yardstick for positive losses, and by twice the whole range
-of the curve and twenty times its noise for any. It must not be falling back.
+How it decides: the median of the last three values, so that a single bad batch cannot do it, is compared with a
+yardstick: the level at the start, or the median of the first tenth where that is higher (losses that rise during
+warm-up, as from 12 to 17 and down to 6, are healthy). It must exceed three times the yardstick (ten times for the
+validation loss), lie above it by twice the whole gain of the run and twenty times its noise, and hold four fifths of
+the values just before: a spike that decays is on its way back. A loss that starts at or below 0 has no scale and
+needs 20 values first.
 
 What to do: lower the learning rate by a factor of ten or clip gradients to 1.0, and resume from the checkpoint before
 the onset.

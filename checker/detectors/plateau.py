@@ -1,14 +1,14 @@
 """The train loss has not left its start.
 
-What it sees: a train loss whose level is still within 2 % of where it began, or that has not improved for most of the
-run although it had hardly begun.
+What it sees: a train loss whose level, late in the curve, is still within 2 % of where it began.
 
 Why it matters: a run that has learned nothing in its first tenth almost never starts to later: the labels are
 shuffled, the learning rate is far off, the parameters are not in the optimizer, or the network is dead.
 
 How it decides: a curve that flattens out at the end of a good run is healthy and is not reported. Only a run that
-gained less than 2 % of its start, and less than its own noise allows to tell from nothing, is suspected: after 15
-epochs, or 40 rows and (where the length is declared) a tenth of the plan beyond the warm-up.
+gained less than 2 % of its start is suspected: after 15 epochs, after a tenth of the declared plan (40 rows at least,
+and beyond twice the warm-up), or after 200 rows where no length is declared. Noise larger than that is told as a
+doubt.
 
 What to do: try to overfit a single batch; if that fails, check that the optimizer holds the parameters and that
 inputs and labels belong together. Otherwise raise the learning rate threefold, or lower it tenfold if the loss only
