@@ -292,6 +292,17 @@ class History:
         return bad if bad is not None and bad.streak.count else None
 
     @property
+    def per_epoch(self) -> bool:
+        """Whether the train loss is logged about once per epoch."""
+        return self.epoch is not None and self.train.count > 1 and self.epoch >= 0.5 * self.train.count
+
+    @property
+    def planned_rows(self) -> float:
+        """How many rows the log will have when the plan is done; where there is no plan, how many it has."""
+        done = self.progress
+        return (self.index + 1) / done if done and done < 1 else float(self.index + 1)
+
+    @property
     def progress(self) -> float | None:
         """The share of the planned training that is done; None when nobody declared how long it is."""
         if self.total_steps and self.step is not None:

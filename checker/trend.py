@@ -26,8 +26,13 @@ class Rise:
     since many runs jump about before they begin to learn."""
     falling: float
     """How far the level is below its peak since the onset."""
+    peak: float
+    """The highest single block since the onset, above the best."""
     since_peak: int
-    """Blocks since that peak."""
+    """Blocks since then."""
+    blocks: int
+    falling_lately: float
+    """How far it fell in the second half of the way from that peak: a fall that has ended is no recovery."""
     noise_now: float
     """Noise of the last values alone."""
     wander: float
@@ -56,15 +61,14 @@ class Rise:
     def recovering(self) -> bool:
         """Whether the curve is on its way back: it fell by more than noise does, and fast enough.
 
-        Fast enough means that, going on like this, half of the excess is gone within three times the time since the
-        onset (at least within 30 blocks, a quarter of the curve).
+        Fast enough means that a fifth of the excess went in the second half of the time since its peak, or that it came
+        down from a far higher peak in the last tenth of the run. A fall that has come to rest is no recovery.
         """
         if self.falling_now > max(0.1 * self.excess, 2 * self.noise_now):
             return True
-        if self.falling <= 1.5 * max(self.noise, self.noise_now) or not self.since_peak:
-            return False
-        blocks_left = max(0.5 * self.excess, 0.0) * self.since_peak / self.falling
-        return blocks_left < 3 * max(self.blocks_since_onset, 10)
+        if self.excess < 0.2 * self.peak and self.since_peak < 0.1 * self.blocks:
+            return True
+        return self.falling_lately > max(0.25 * self.excess, self.noise_now)
 
     def evidence(self) -> dict[str, float | int]:
         return {
@@ -110,15 +114,20 @@ def rise(series: Series, era: int, *, width: int, min_values: int, over_best: fl
     onset = _onset(smooth, at, best + excess / 4)
     noise = max(series.spread(era, era + max(at, min_values) + 1), series.noise() / 4, abs(best) * 1e-6)
     peak = max(range(onset, len(smooth)), key=smooth.__getitem__)
+    middle = (peak + len(smooth) - 1) // 2
+    highest = max(range(onset, len(levels)), key=levels.__getitem__)
     return Rise(
-        start=max(smooth[: max(1, width // 2)]) if era else series.start(),
+        start=max(smooth[: max(1, width // 2)]) if era else _start(series),
         best=best,
         best_step=series.steps[era + at],
         level=level,
         noise=noise,
         excursion=_excursion(smooth[onset // 10 : onset]),
         falling=smooth[peak] - level,
-        since_peak=len(smooth) - 1 - peak,
+        peak=levels[highest] - best,
+        since_peak=len(levels) - 1 - highest,
+        blocks=len(levels),
+        falling_lately=smooth[middle] - level,
         noise_now=series.noise(),
         wander=noise_of(series.smooth()[era : era + onset + 1 : max(1, onset // 10)]),
         falling_now=series.level_before(7) - series.level(),
@@ -126,6 +135,12 @@ def rise(series: Series, era: int, *, width: int, min_values: int, over_best: fl
         onset_step=series.steps[era + onset],
         blocks_since_onset=len(smooth) - onset,
     )
+
+
+def _start(series: Series) -> float:
+    """The level at the start, taken high: a run that learns fast leaves it within its first rows."""
+    usual, first = series.start(), series.levels[0]
+    return max(usual, first) if abs(first) < 10 * abs(usual) else usual
 
 
 def _onset(smooth: Sequence[float], best_at: int, line: float) -> int:

@@ -24,19 +24,23 @@ from dataclasses import dataclass
 from checker.finding import Grade, Sighting
 from checker.history import History
 from checker.trend import Rise, rise
+from checker.witness import Witness, long_enough, settled, validation
 
 
 @dataclass(frozen=True)
 class Limits:
     lost_share: float = 0.5
     """Part of the drop from start to best that is lost; the definition of divergence in the public corpus."""
+    lost_unscaled: float = 1.25
+    """The same where the best level is not positive: the loss of a policy gradient comes back to 0, where it started,
+    as the policy gets better (41 of 88 healthy runs of such a program in the zoo)."""
     over_best: float = 0.5
     """Excess relative to the best level, for positive losses; the same definition."""
     real_gain: float = 0.5
     """Part of the start that must have been gained before losing it means something: objectives that never fall far
     (adversarial, reinforcement) wander up and down by a third of their start and are healthy."""
-    times_start: float = 1.5
-    """What a run that gained less must rise to, in units of its start."""
+    confirmed_gain: float = 0.25
+    """The same where the validation loss rose as well."""
     scales: tuple[tuple[int, float], ...] = ((5, 6.0), (11, 3.5))
     """Width of the running median and excess in units of noise. A median of 5 (of 11) independent values has 0.54
     (0.37) of their noise, so both are more than 9 standard errors: room for noise that is not independent."""
@@ -49,6 +53,15 @@ class Limits:
     """Excess in the same units that needs no gain: a run that diverged before it had learned anything."""
     excursions: float = 1.5
     """Excess in units of the largest excursion that this run recovered from."""
+    early: float = 0.1
+    """Share of the declared plan in which nothing is killed for a rise: there a kill saves little, and what too high a
+    learning rate broke is often mended when it decays (3 runs of one validation program in the zoo)."""
+    of_peak: float = 0.2
+    rest: float = 0.25
+    """An excess under this share of its peak is what is left of a spike, and must have outlasted the peak by this share
+    of the curve."""
+    alone_lost: float = 0.8
+    """Part of the drop that must be lost where no validation loss confirms it: harder data cost less than that."""
 
 
 LIMITS = Limits()
@@ -66,8 +79,33 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     for width, noises in limits.scales:
         seen = found[width]
         if seen is not None and seen.excess > noises * seen.noise and _lost(seen, limits):
-            return sighting(seen, Grade.SURE if _beyond_wandering(seen, limits) else Grade.SUSPECT)
+            return _weighed(history, seen, limits)
     return None
+
+
+def _weighed(history: History, found: Rise, limits: Limits) -> Sighting | None:
+    """How far to go on a rise: as far as the validation loss does, or time where there is none."""
+    witness = validation(history, found.onset_row)
+    gain = limits.confirmed_gain if witness in (Witness.LEANS, Witness.AGREES) else limits.real_gain
+    if witness is Witness.DENIES or (found.best > 0 and found.gained < gain * found.start):
+        return None
+    if not settled(history, found.onset_row):
+        return None
+    confirmed = witness is Witness.AGREES
+    if not confirmed and not long_enough(history, found.onset_row):
+        return None if witness is Witness.WAITING else sighting(found, Grade.SUSPECT, witness)
+    sure = (
+        (confirmed or found.lost_share >= limits.alone_lost)
+        and _beyond_wandering(found, limits)
+        and not _young(history, found, limits)
+    )
+    return sighting(found, Grade.SURE if sure else Grade.SUSPECT, witness)
+
+
+def _young(history: History, found: Rise, limits: Limits) -> bool:
+    """Whether it is early in the plan, or the curve has just come down from a far higher peak."""
+    early = history.progress is not None and history.progress < limits.early
+    return early or (found.excess < limits.of_peak * found.peak and found.since_peak < limits.rest * found.blocks)
 
 
 def _beyond_wandering(found: Rise, limits: Limits) -> bool:
@@ -76,20 +114,14 @@ def _beyond_wandering(found: Rise, limits: Limits) -> bool:
 
 
 def _lost(found: Rise, limits: Limits) -> bool:
-    if (
-        found.best > 0
-        and found.gained < limits.real_gain * found.start
-        and found.level < limits.times_start * found.start
-    ):
-        return False
-    if found.lost_share < limits.lost_share:
+    if found.lost_share < (limits.lost_share if found.best > 0 else limits.lost_unscaled):
         return False
     if found.best > 0 and found.excess < limits.over_best * found.best:
         return False
     return found.excess >= limits.excursions * found.excursion
 
 
-def sighting(found: Rise, grade: Grade) -> Sighting:
+def sighting(found: Rise, grade: Grade, witness: Witness) -> Sighting:
     return Sighting(
         grade=grade,
         first_row=found.onset_row,
@@ -98,6 +130,6 @@ def sighting(found: Rise, grade: Grade) -> Sighting:
             f"train_loss rose from its best {found.best:.4g} (step {found.best_step}) "
             f"to {found.level:.4g} and stays there"
         ),
-        evidence=found.evidence(),
+        evidence=found.evidence() | {"validation_loss": str(witness)},
         against=found.against(),
     )

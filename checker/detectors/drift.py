@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from checker.finding import Grade, Sighting
 from checker.history import History
 from checker.trend import rise
+from checker.witness import Witness, validation
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     found = rise(series, era, width=limits.width, min_values=limits.min_values, over_best=limits.over_best)
     if (
         found is None
+        or found.best <= 0
         or found.excess <= max(limits.noises * found.noise, limits.wanders * found.wander)
         or found.falling > found.noise
     ):
@@ -65,6 +67,8 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     if found.excess < limits.excursions * found.excursion:
         return None
     if found.blocks_since_onset < limits.lasting * (len(series.levels) - era):
+        return None
+    if validation(history, found.onset_row) is Witness.DENIES:
         return None
     return Sighting(
         grade=Grade.SUSPECT,

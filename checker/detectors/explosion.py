@@ -19,11 +19,12 @@ the onset.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from checker.finding import Grade, Sighting
 from checker.history import History
 from checker.series import Series, median
+from checker.witness import Witness, long_enough, settled, validation
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,16 @@ class Limits:
     watched: int = 8
     held: float = 0.8
     """Share of the highest of the five values before that the level must hold: a decaying spike is on its way back."""
+    kept: float = 0.75
+    """Share of the excess half-way since the onset that must be left: a slower decay of a spike is one too."""
     noises: float = 20.0
     """Excess in units of the noise before the onset."""
+    unlearned_times: float = 10.0
+    """Level over the yardstick for a run that had not gained a quarter of its start: the loss of a generator climbs to
+    several times its start while its training is healthy."""
+    learned: float = 0.25
+    beyond_doubt: float = 100.0
+    """Level in units of the start that needs no witness, only to be no spike."""
 
 
 LIMITS = Limits()
@@ -53,8 +62,28 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     watched = ((history.train, "train_loss", limits.times), (history.val, "val_loss", limits.val_times))
     for series, name, times in watched:
         found = _exploded(series, history.era(series), name, times, limits)
-        if found is not None:
-            return found
+        if found is None:
+            continue
+        if name == "train_loss":
+            grade = _believed(history, found, limits)
+            return None if grade is None else replace(found, grade=grade)
+        if found.evidence["level"] > max(
+            history.train.levels[:5], default=0.0
+        ):  # a validation loss near 0 may rise a thousandfold
+            return found if long_enough(history, found.first_row) else replace(found, grade=Grade.SUSPECT)
+    return None
+
+
+def _believed(history: History, found: Sighting, limits: Limits) -> Grade | None:
+    """How far the validation loss, and time, rule out a transient."""
+    short = settled(history, found.first_row)
+    if abs(found.evidence["times_start"]) > limits.beyond_doubt:
+        return Grade.SURE if short else None
+    witness, long = validation(history, found.first_row), long_enough(history, found.first_row)
+    if witness is Witness.AGREES or (long and witness is not Witness.DENIES):
+        return Grade.SURE
+    if long or (short and witness is Witness.ABSENT):
+        return Grade.SUSPECT
     return None
 
 
@@ -70,6 +99,8 @@ def _exploded(series: Series, era: int, name: str, times: float, limits: Limits)
     excess, gained = level - yardstick, yardstick - best
     if excess <= limits.ranges * gained or excess <= limits.noises * series.spread(era, known):
         return None
+    if yardstick > 0 and gained < limits.learned * yardstick:
+        times = max(times, limits.unlearned_times)
     last = list(series.recent)[-limits.watched :]
     if level < times * yardstick or min(last[-3:]) < times * yardstick:
         return None
@@ -78,6 +109,9 @@ def _exploded(series: Series, era: int, name: str, times: float, limits: Limits)
     if excess < limits.held * (max(last[:-3], default=level) - yardstick):
         return None
     onset = _onset(series, yardstick + excess / 4 if excess < yardstick * 100 else yardstick * times)
+    middle = levels[(onset + len(levels) - 1) // 2] - yardstick
+    if level <= max(levels[era:onset], default=level - 1) or excess < limits.kept * middle:
+        return None
     return Sighting(
         grade=Grade.SURE,
         first_row=series.rows[onset],

@@ -24,6 +24,7 @@ from checker.finding import Grade, Sighting
 from checker.history import History
 from checker.series import median
 from checker.trend import Rise, rise
+from checker.witness import Witness, long_enough, validation
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     confirmed = up and loss is not None and _confirms(loss, limits)
     if not up and history.train.count:
         return None
+    witness = validation(history, grad.rows[era + onset])
+    alone = long_enough(history, grad.rows[era + onset])
+    if witness is Witness.DENIES or (witness is Witness.WAITING and not alone):
+        return None
+    confirmed = confirmed and (alone or witness is Witness.AGREES)
     return Sighting(
         grade=Grade.SURE if confirmed else Grade.SUSPECT,
         first_row=grad.rows[era + onset],

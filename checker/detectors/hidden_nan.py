@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from checker.finding import Grade, Sighting
 from checker.history import Bad, History, Streak
-from checker.names import GRAD_NORM, TRAIN_LOSS
+from checker.names import GRAD_NORM, TRAIN_LOSS, VAL_LOSS
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Limits:
     """Certain beside any loss: with NaN gradients in ten steps running, either all were skipped or all poisoned."""
     inf_grad_rows: int = 40
     """More than twice the 16 halvings that a scaler needs from 65,536 down to 1."""
-    zero_rows: int = 5
+    zero_rows: int = 20
+    """A batch that a confident model gets right prints 0; in the zoo up to 6 of them came in a row."""
     zero_fall: float = 0.1
     """Share of the start that the level before the zeros must exceed."""
     frozen_rows: int = 20
@@ -82,6 +83,8 @@ def _zero(history: History, limits: Limits) -> Sighting | None:
     before = train.levels[max(0, train.block_at(zeros.first_row) - 1)]
     if before <= limits.zero_fall * abs(train.start()):
         return None
+    if history.val.last_row > zeros.first_row and history.bad_now(VAL_LOSS) is None:
+        return None  # the validation loss is finite: so are the weights
     told = f"train_loss jumped from {before:.4g} to exactly 0 and has been 0 for {zeros.count} rows"
     return _sighting(Grade.SURE, zeros, told, zeros.count, ())
 

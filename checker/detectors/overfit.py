@@ -28,7 +28,7 @@ from checker.series import Series, median
 @dataclass(frozen=True)
 class Limits:
     min_evaluations: int = 5
-    suspect: float = 0.05
+    suspect: float = 0.08
     sure: float = 0.10
     """Relative excess over the best level; 10 % is the corpus' definition, half of it its early sign."""
     noises: float = 3.0

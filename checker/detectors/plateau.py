@@ -17,6 +17,7 @@ shakes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from checker.finding import Grade, Sighting
@@ -26,7 +27,7 @@ from checker.series import median
 
 @dataclass(frozen=True)
 class Limits:
-    min_epochs: int = 15
+    min_epochs: int = 20
     """Rows for a log of one row per epoch; the corpus calls 15 flat rows a plateau."""
     min_rows: int = 40
     """Rows for other logs whose length is declared, so that a warm-up does not count."""
@@ -36,25 +37,53 @@ class Limits:
     """Of the declared length. SageMaker, AUTOTRAINER and the fast-fail seed all judge before a third of the plan."""
     improvement: float = 0.02
     """Of the start: the corpus' definition."""
+    noises: float = 1.5
+    """What counts as no improvement where the noise of single values is larger: the start is a median of 5, whose
+    standard error is 0.54 of that noise."""
+    chance: float = 0.005
+    """Relative distance from the logarithm of a round number of classes at which a classifier says nothing. Two classes
+    are left out: a generator that is well matched costs ln 2."""
+    near: float = 0.05
+    """Share of the start that may then have been gained: what untrained logits cost above chance."""
+    noisy: float = 0.1
+    """Share of the start beyond which noise hides too much to say anything."""
 
 
 LIMITS = Limits()
 
 
+_CLASSES = (*range(3, 21), 100, 200, 1000)
+
+
+def _at_chance(start: float, now: float, limits: Limits) -> bool:
+    """Whether the loss stands at that of a guess, about where it began."""
+    return now > (1 - limits.near) * start and any(
+        abs(now - math.log(k)) < limits.chance * math.log(k) for k in _CLASSES
+    )
+
+
+def _enough(history: History, limits: Limits) -> int:
+    """Values of the train loss before it is judged: fewer where epochs or evaluations say how far the run is."""
+    if max(history.epoch or 0, history.val.count) >= limits.min_epochs:
+        return limits.min_epochs if history.per_epoch else limits.min_rows
+    return limits.min_rows if history.progress is not None else limits.min_rows_unplanned
+
+
 def detect(history: History, limits: Limits) -> Sighting | None:
     """A loss that never left its start."""
     train = history.train
-    per_epoch = bool(history.epoch) and train.count > 1 and (history.epoch or 0) >= 0.5 * train.count
     progress = history.progress
-    few = limits.min_rows if progress is not None else limits.min_rows_unplanned
-    if train.count < (limits.min_epochs if per_epoch else few) or history.era(train):
+    if train.count < _enough(history, limits) or history.era(train):
         return None
     warm = history.plan.experiment.schedule.get("warmup_steps") or 0
     if (progress is not None and progress < limits.min_progress) or (history.step or 0) < 2 * warm:
         return None
     start, best, now = train.start(), train.best()[0], median(train.levels[-max(5, len(train.levels) // 5) :])
     gained = start - min(now, best)
-    if abs(start) < 1e-9 or gained >= limits.improvement * abs(start) or now - best > limits.improvement * abs(start):
+    flat = max(limits.improvement * abs(start), limits.noises * train.spread())
+    if abs(start) < 1e-9 or flat > limits.noisy * abs(start):
+        return None
+    if (gained >= flat or now - best > flat) and not _at_chance(start, now, limits):
         return None
     return Sighting(
         grade=Grade.SUSPECT,
