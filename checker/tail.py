@@ -37,14 +37,16 @@ class Decoder:
 
     def feed(self, data: bytes) -> Iterator[Row | Unreadable]:
         """The events that `data` completes; what follows the last newline is held back."""
-        start = 0
-        while (end := data.find(b"\n", start)) >= 0:
-            self._keep(data[start:end])
-            start = end + 1
-            event = self._line()
+        *whole, rest = data.split(b"\n")
+        for line in whole:
+            if self._rest or self._skipped or not self.lines:
+                self._keep(line)
+                event = self._line()
+            else:
+                event = self._decode(line)
             if event is not None:
                 yield event
-        self._keep(data[start:])
+        self._keep(rest)
 
     @property
     def unfinished(self) -> int:
@@ -69,19 +71,25 @@ class Decoder:
             self._rest += piece
 
     def _line(self) -> Row | Unreadable | None:
-        self.lines += 1
+        """The line that has been kept, now that it has come to its end."""
         if self._skipped:
+            self.lines += 1
             size, self._skipped = self._skipped, 0
             return rows.too_long(size, self.lines)
         line = bytes(self._rest)
         self._rest.clear()
-        if self.lines == 1:
+        if not self.lines:
             line = line.removeprefix(_BOM)
-        if not line.strip():
-            return None
+        return self._decode(line)
+
+    def _decode(self, line: bytes) -> Row | Unreadable | None:
+        """What a line says; None for a blank one."""
+        self.lines += 1
         event = rows.decode(line, self.rows, self.lines)
-        self.rows += isinstance(event, Row)
-        return event
+        if type(event) is Row:
+            self.rows += 1
+            return event
+        return event if len(line) > rows.MAX_LINE or line.strip() else None
 
 
 class Tail:

@@ -47,7 +47,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     per_epoch = bool(history.epoch) and train.count > 1 and (history.epoch or 0) >= 0.5 * train.count
     progress = history.progress
     few = limits.min_rows if progress is not None else limits.min_rows_unplanned
-    if train.count < (limits.min_epochs if per_epoch else few) or history.era(train):
+    if train.count < (limits.min_epochs if per_epoch else few) or not len(train.levels) or history.era(train):
         return None
     warm = history.plan.experiment.schedule.get("warmup_steps") or 0
     if (progress is not None and progress < limits.min_progress) or (history.step or 0) < 2 * warm:
