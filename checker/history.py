@@ -147,11 +147,13 @@ class History:
         if self._summaries and _is_summary(values):
             return look
         for name, value in values.items():
-            if name not in curves:
+            try:
+                curve = curves[name]
+            except KeyError:
                 self._learn(values)
                 if self._summaries and _is_summary(values):
                     return look
-            curve = curves[name]
+                curve = curves[name]
             if value is None or not isfinite(value):
                 look = self._non_finite(name if curve is None else curve.role, value, row) or look
             elif curve is not None:

@@ -154,7 +154,7 @@ def merge(events: Iterable[Row | Unreadable], ticks: deque[tuple[int, Tick]]) ->
     yield from _due(ticks, -1)
     for event in events:
         yield event
-        if isinstance(event, Row):
+        if ticks and isinstance(event, Row):
             yield from _due(ticks, event.index)
 
 

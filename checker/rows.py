@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final
 
 from pydantic_core import from_json
@@ -18,9 +18,6 @@ MAX_LINE: Final = 1 << 20
 _BIG: Final = 1 << 62
 """Counters beyond this are no counters; metrics beyond it are taken as floating-point numbers, infinite if need be."""
 
-_FLAT: Final = 32
-"""Fields up to which the names of a row are remembered: rows of one log have the same names, one after another."""
-
 _PLACE: Final = {
     **dict.fromkeys(("step", "global_step", "_step", "iteration", "iter"), "step"),
     **dict.fromkeys(("timestamp", "ts", "_timestamp", "time", "created_at"), "at"),
@@ -30,6 +27,8 @@ _PLACE: Final = {
     **dict.fromkeys(("v", "experiment_id", "experiment_name", "checkpoint_path", "tags"), "other"),
 }
 """What the fields that are no metric tell, under every name that is in use."""
+
+_NOT_FLAT: Final = frozenset(_PLACE) - {"step"}
 
 
 def decode(data: bytes, index: int, line: int) -> Row | Unreadable:
@@ -46,35 +45,23 @@ def decode(data: bytes, index: int, line: int) -> Row | Unreadable:
         return Unreadable(line, _why(data, error))
     if type(document) is not dict:
         return Unreadable(line, f"expected a JSON object, found {type(document).__name__}")
-    return row(document, index, line)
-
-
-def row(document: dict[str, Any], index: int, line: int) -> Row:
-    """The row that a parsed `document` describes; it may take the document over."""
-    name = _only_step(tuple(document)) if len(document) <= _FLAT else None
-    if name is not None:
-        step = document.pop(name)
+    step = document.get("step")
+    if type(step) is int and _NOT_FLAT.isdisjoint(document):
+        # Most rows are flat: a step, and metrics that are simply numbers. What was parsed is then what is meant.
         for value in document.values():
             if type(value) is not float and not (type(value) is int and -_BIG < value < _BIG):
                 break
         else:
-            step = step if type(step) is int and -_BIG < step < _BIG else _whole(step)
+            del document["step"]
             return _flat((index, line, document, "step", step, None, None, None, None, None, None, None, None))
-        document[name] = step
-    return _any_row(document, index, line)
+    return row(document, index, line)
 
 
 _flat = partial(tuple.__new__, Row)  # what Row._make does, without checking the length each time
 
 
-@lru_cache(maxsize=256)
-def _only_step(names: tuple[str, ...]) -> str | None:
-    """The name of the step in rows that hold nothing but a step and metrics, which are nearly all flat rows."""
-    places = [name for name in names if name in _PLACE]
-    return places[0] if len(places) == 1 and _PLACE[places[0]] == "step" else None
-
-
-def _any_row(document: Mapping[str, Any], index: int, line: int) -> Row:
+def row(document: Mapping[str, Any], index: int, line: int) -> Row:
+    """The row that a parsed `document` describes."""
     values: dict[str, float | None] = {}
     place: dict[str, Any] = {}
     for key, value in document.items():
