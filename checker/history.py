@@ -86,6 +86,42 @@ class Curve:
 class History:
     """One run. Rows are folded in one at a time; a rule reads what it needs and never writes."""
 
+    __slots__ = (
+        "_curves",
+        "_last_step",
+        "_monitored",
+        "_sign",
+        "_sparse",
+        "_summaries",
+        "at",
+        "bad",
+        "checkpoints",
+        "ended",
+        "epoch",
+        "frozen",
+        "gaps",
+        "index",
+        "last_checkpoint",
+        "lr_top",
+        "metric_names",
+        "monitor",
+        "pace",
+        "phase",
+        "plan",
+        "regime_row",
+        "regime_text",
+        "restarts",
+        "run_id",
+        "series",
+        "started_at",
+        "step",
+        "tick",
+        "total_epochs",
+        "total_steps",
+        "unreadable",
+        "zero",
+    )  # fmt: skip
+
     def __init__(self, plan: Plan | None = None) -> None:
         self.plan = plan or Plan()
         self.index = -1

@@ -60,8 +60,8 @@ class Series:
         self.levels = array("d")
         self.swings = array("d")
         """The mean step from one raw value to the next, up or down, in each block; empty when nobody wants them."""
-        self.rows = array("q")
-        self.steps = array("q")
+        self.rows = array("i")
+        self.steps = array("i")
         self.first_row = -1
         self.last = 0.0
         self.last_row = -1
@@ -118,8 +118,8 @@ class Series:
 
     def _close_block(self) -> None:
         self.levels.append(self._total / self._chunks)
-        self.rows.append(self.last_row)
-        self.steps.append(self.last_step)
+        self.rows = _appended(self.rows, self.last_row)
+        self.steps = _appended(self.steps, self.last_step)
         if self._swings_too:
             self.swings.append(self._swing / self.width)
         self._total, self._chunks, self._swing = 0.0, 0, 0.0
@@ -204,6 +204,15 @@ class Series:
     def block_at(self, row: int) -> int:
         """The block that holds `row`."""
         return min(bisect_left(self.rows, row), max(0, len(self.rows) - 1))
+
+
+def _appended(places: array[int], place: int) -> array[int]:
+    """`places` with one more; they are kept in half the memory until one of them is beyond 2 billion."""
+    try:
+        places.append(place)
+    except OverflowError:
+        return array("q", [*places, place])
+    return places
 
 
 def _halved(values: array[float]) -> array[float]:
