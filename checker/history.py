@@ -10,7 +10,7 @@ from math import isfinite
 from checker.events import Plan, Row, Tick
 from checker.gaps import Gaps
 from checker.names import ALIASES, GRAD_NORM, LR, ROLES, SUMMARY_MARKS, TRAIN_LOSS, VAL_LOSS
-from checker.series import Series
+from checker.series import EMPTY, Series
 
 MAX_NAMES = 256
 """Metrics watched for non-finite values; beyond these a name is only counted on, so memory stays bounded."""
@@ -140,7 +140,7 @@ class History:
         declared = self.plan.experiment.metric
         self._monitored = declared.get("name")
         self._sign = -1.0 if declared.get("direction") == "max" else 1.0
-        self.monitor = Series(swings=False)
+        self.monitor = Series(swings=False) if self._monitored else EMPTY
         """The declared primary metric where it is none of the roles, turned so that lower is better."""
         self.zero = {role: Streak() for role in ROLES}
         """Rows in which a metric was exactly 0."""
@@ -154,7 +154,7 @@ class History:
         self.last_checkpoint: float | None = None
         self.started_at: float | None = None
         self.gaps: dict[str, Gaps] = {}
-        self.pace = Series(swings=False)
+        self.pace = EMPTY
         """Seconds per step."""
         self.metric_names: dict[str, None] = {}
         self.tick: Tick | None = None
@@ -177,33 +177,36 @@ class History:
             look = self._event(row) or look
             if row.event in NOT_MEASURED:
                 return look
-        index, values = row.index, row.values
-        step = index if self.step is None else self.step
-        curves = self._curves
-        if self._summaries and _is_summary(values):
+        if self._summaries and _is_summary(row.values):
             return look
+        return self._measured(row) or look
+
+    def _measured(self, row: Row) -> bool:
+        """Puts each value where it belongs. This loop is what a row costs."""
+        look, index, values, curves = False, row.index, row.values, self._curves
+        step = index if self.step is None else self.step
         for name, value in values.items():
-            try:
-                curve = curves[name]
-            except KeyError:
-                self._learn(values)
-                if self._summaries and _is_summary(values):
-                    return look
-                curve = curves[name]
+            if name not in curves and self._learn(values):
+                return look
+            curve = curves[name]
             if value is None or not isfinite(value):
                 look = self._non_finite(name if curve is None else curve.role, value, row) or look
-            elif curve is not None:
+            elif curve is None:
+                self._other(name, value, index, step)
+            else:
                 series = curve.series
                 if curve.watched or value == series.last or value > curve.top or not value:
                     self._remarkable(curve, value, index, step)
                 if series.add(value, index, step):
                     look = True
-            else:
-                if name in self.bad:
-                    self._recover(name)
-                if name == self._monitored:
-                    self.monitor.add(self._sign * value, index, step)
         return look
+
+    def _other(self, name: str, value: float, index: int, step: int) -> None:
+        """A finite value that is no point of the four curves."""
+        if name in self.bad:
+            self._recover(name)
+        if name == self._monitored:
+            self.monitor.add(self._sign * value, index, step)
 
     def _place(self, row: Row) -> bool:
         """Where and when the row stands; a new process or an earlier step rewinds the curves."""
@@ -242,6 +245,8 @@ class History:
         if row.event == "step" and row.step is not None:
             if self._last_step is not None and row.step > self._last_step[0] and row.at > self._last_step[1]:
                 seconds = (row.at - self._last_step[1]) / (row.step - self._last_step[0])
+                if self.pace is EMPTY:
+                    self.pace = Series(swings=False)
                 self.pace.add(seconds, row.index, row.step)
             self._last_step = (row.step, row.at)
         self.at = row.at
@@ -274,8 +279,12 @@ class History:
             self.ended = True
         return True
 
-    def _learn(self, values: Mapping[str, float | None]) -> None:
-        """Decides which of the names in a row play a role; once taken, a role is not given away."""
+    def _learn(self, values: Mapping[str, float | None]) -> bool:
+        """Decides which of the names in a row play a role; once taken, a role is not given away.
+
+        Returns:
+            Whether the row is a closing summary, of which nothing more is a point of a curve.
+        """
         names = [name for name in values if name not in self._curves]
         taken = {curve.role for curve in self._curves.values() if curve}
         self._summaries = self._summaries or any(mark in names for mark in SUMMARY_MARKS)
@@ -286,6 +295,7 @@ class History:
                 taken.add(role)
             if len(self.metric_names) < MAX_NAMES:
                 self.metric_names[name] = None
+        return self._summaries and _is_summary(values)
 
     def _curve(self, role: str) -> Curve:
         return Curve(role, self.series[role], self.zero[role], top=self.lr_top if role == LR else math.inf)

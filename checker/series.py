@@ -12,6 +12,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from operator import sub
+from typing import Final
 
 BLOCKS = 128
 """Blocks before merging. 64 to 128 are in use, so a block is 0.8 to 1.6 % of the values so far."""
@@ -24,6 +25,10 @@ CHUNK = 32
 
 SMOOTH = 5
 """Width of the running median over blocks: two neighbouring outliers cannot move it."""
+
+
+_NONE = array("d")
+"""Stands for what nobody asked for; never changed."""
 
 
 class Series:
@@ -58,7 +63,7 @@ class Series:
     def __init__(self, *, swings: bool = True) -> None:
         self.width = 1
         self.levels = array("d")
-        self.swings = array("d")
+        self.swings = array("d") if swings else _NONE
         """The mean step from one raw value to the next, up or down, in each block; empty when nobody wants them."""
         self.rows = array("i")
         self.steps = array("i")
@@ -79,7 +84,8 @@ class Series:
         self._total = 0.0
         self._swing = 0.0
         self._chunks = 0
-        self._smooth: dict[int, array[float]] = {}
+        self._smooth: tuple[int, array[float]] = (0, _NONE)
+        """The running median that was asked for last, with its width; the others are quickly made again."""
 
     def add(self, value: float, row: int, step: int) -> bool:
         """Takes the next value; True when it closed a block, so that the curve is worth another look."""
@@ -128,19 +134,20 @@ class Series:
 
     def _merge(self) -> None:
         self.levels = _halved(self.levels)
-        self.swings = _halved(self.swings)
+        if self._swings_too:
+            self.swings = _halved(self.swings)
         self.rows = self.rows[1::2]
         self.steps = self.steps[1::2]
         self.width *= 2
         self.merged += 1
-        self._smooth.clear()
+        self._smooth = (0, _NONE)
 
     def rewind(self, step: int) -> None:
         """Forgets what was logged at or after `step`: a resumed run goes another way from there."""
         keep = bisect_left(self.steps, step)
         del self.levels[keep:], self.swings[keep:], self.rows[keep:], self.steps[keep:]
         self._total, self._chunks, self._swing = 0.0, 0, 0.0
-        self._smooth.clear()
+        self._smooth = (0, _NONE)
         self._raw = self.levels[-RECENT:]
         self._before = keep * self.width
         self._open_chunk(len(self._raw))
@@ -163,12 +170,13 @@ class Series:
 
     def smooth(self, width: int = SMOOTH) -> list[float]:
         """The running median of the blocks, as long as `levels`; at the ends over what there is."""
-        smooth = self._smooth.get(width)
-        if smooth is None:
-            smooth = self._smooth[width] = array("d", running_median(self.levels, width))
+        known, smooth = self._smooth
+        if known != width:
+            smooth = array("d", running_median(self.levels, width))
         elif len(smooth) < len(self.levels):
             sure = max(0, len(smooth) - width // 2)  # a new block is seen only by windows that reach it
             smooth[sure:] = array("d", running_median(self.levels, width, sure))
+        self._smooth = (width, smooth)
         return smooth.tolist()
 
     def level(self, values: int = SMOOTH) -> float:
@@ -204,6 +212,10 @@ class Series:
     def block_at(self, row: int) -> int:
         """The block that holds `row`."""
         return min(bisect_left(self.rows, row), max(0, len(self.rows) - 1))
+
+
+EMPTY: Final = Series(swings=False)
+"""Stands for a curve of which nothing has come yet; nobody adds to it."""
 
 
 def _appended(places: array[int], place: int) -> array[int]:

@@ -29,6 +29,8 @@ _BOM = b"\xef\xbb\xbf"
 class Decoder:
     """The pure half: feed it bytes in pieces of any size."""
 
+    __slots__ = ("_rest", "_skipped", "lines", "rows")
+
     def __init__(self) -> None:
         self.lines = 0
         self.rows = 0
@@ -94,6 +96,8 @@ class Decoder:
 
 class Tail:
     """One file and how far it has been read. No file stays open between two looks, so ten thousand runs fit."""
+
+    __slots__ = ("_decoder", "_finished", "_id", "_mark", "_modified", "_told", "missing", "offset", "path")
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -52,7 +52,10 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     warm = history.plan.experiment.schedule.get("warmup_steps") or 0
     if (progress is not None and progress < limits.min_progress) or (history.step or 0) < 2 * warm:
         return None
-    start, best, now = train.start(), train.best()[0], median(train.levels[-max(5, len(train.levels) // 5) :])
+    start, now = train.start(), median(train.levels[-max(5, len(train.levels) // 5) :])
+    if start - now >= limits.improvement * abs(start):
+        return None  # gained already, whatever the best is
+    best = train.best()[0]
     gained = start - min(now, best)
     if abs(start) < 1e-9 or gained >= limits.improvement * abs(start) or now - best > limits.improvement * abs(start):
         return None

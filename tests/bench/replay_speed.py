@@ -107,8 +107,8 @@ def report(rows: int, repeats: int = 5) -> str:
         [
             "# The speed of a replay",
             "",
-            "All rules on, from the file to the verdict, beside `pydantic_core.from_json` on each line of the same file;",
-            "microseconds of processor time per row, medians of interleaved repetitions.",
+            "All rules on, from the file to the verdict, beside `pydantic_core.from_json` on each line of the same",
+            "file; microseconds of processor time per row, medians of interleaved repetitions.",
             "",
             "| rows | parsing alone | replay | share of the speed | range |",
             "|---|---|---|---|---|",
