@@ -40,8 +40,10 @@ class Decoder:
     def feed(self, data: bytes) -> Iterator[Row | Unreadable]:
         """The events that `data` completes; what follows the last newline is held back."""
         *whole, rest = data.split(b"\n")
+        begun = bool(self._rest or self._skipped or not self.lines)  # only the first line can have begun before
         for line in whole:
-            if self._rest or self._skipped or not self.lines:
+            if begun:
+                begun = False
                 self._keep(line)
                 event = self._line()
             else:
