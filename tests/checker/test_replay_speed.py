@@ -11,11 +11,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 import replay_speed
 
 
-def test_a_replay_has_a_tenth_of_the_speed_of_parsing(tmp_path):
+def test_a_replay_has_a_fair_share_of_the_speed_of_parsing(tmp_path):
     path = tmp_path / "metrics.jsonl"
     replay_speed.write_rows(path, 50_000)
     bare, full = replay_speed.speeds(path, 5)
-    assert statistics.median(b / f for b, f in zip(bare, full, strict=True)) >= 0.08
+    assert (
+        statistics.median(b / f for b, f in zip(bare, full, strict=True)) >= 0.08
+    )  # measured: 0.12; others use the machine too
 
 
 def test_a_watched_run_holds_20_kilobytes(tmp_path):
