@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test lint format bench-latency clean
+.PHONY: help setup demo test lint format bench-latency bench-replay clean
 
 help:           ## what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -37,6 +37,9 @@ format: $(READY) ## format the code
 
 bench-latency: $(READY) ## from a NaN on disk to the kill request on disk
 	$(BIN)/python tests/bench/latency.py
+
+bench-replay: $(READY) ## the speed of a replay with all rules on, and the memory of a run
+	$(BIN)/python tests/bench/replay_speed.py
 
 clean:          ## forget the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -10,13 +10,16 @@ from math import isfinite
 from checker.events import Plan, Row, Tick
 from checker.gaps import Gaps
 from checker.names import ALIASES, GRAD_NORM, LR, ROLES, SUMMARY_MARKS, TRAIN_LOSS, VAL_LOSS
-from checker.series import Series
+from checker.series import EMPTY, Series
 
 MAX_NAMES = 256
 """Metrics watched for non-finite values; beyond these a name is only counted on, so memory stays bounded."""
 
 NOT_MEASURED = frozenset({"checkpoint_saved", "training_start", "training_end", "phase", "regime_change", "note"})
 """Events whose metrics repeat what other rows measured (the best value, say): they are no points of a curve."""
+
+_SILENT = (None,) * len(Row._fields[5:])
+"""What a row tells after its step, when it tells nothing more."""
 
 MIN_BEFORE_NULL = 5
 """Numbers that must have stood where a null counts as a hidden NaN."""
@@ -67,8 +70,57 @@ class Bad:
     last: float | None = None
 
 
+@dataclass(slots=True)
+class Curve:
+    """A metric that plays a role: where its finite values go."""
+
+    role: str
+    series: Series
+    zeros: Streak
+    top: float = math.inf
+    """A value beyond it is remarkable."""
+    watched: bool = False
+    """A streak of it is going on, or it has not always been finite: every value is remarkable."""
+
+
 class History:
     """One run. Rows are folded in one at a time; a rule reads what it needs and never writes."""
+
+    __slots__ = (
+        "_curves",
+        "_last_step",
+        "_monitored",
+        "_sign",
+        "_sparse",
+        "_summaries",
+        "at",
+        "bad",
+        "checkpoints",
+        "ended",
+        "epoch",
+        "frozen",
+        "gaps",
+        "index",
+        "last_checkpoint",
+        "lr_top",
+        "metric_names",
+        "monitor",
+        "pace",
+        "phase",
+        "plan",
+        "regime_row",
+        "regime_text",
+        "restarts",
+        "run_id",
+        "series",
+        "started_at",
+        "step",
+        "tick",
+        "total_epochs",
+        "total_steps",
+        "unreadable",
+        "zero",
+    )  # fmt: skip
 
     def __init__(self, plan: Plan | None = None) -> None:
         self.plan = plan or Plan()
@@ -84,11 +136,11 @@ class History:
         self.unreadable = 0
         self.total_steps = self.plan.experiment.total_steps
         self.total_epochs = self.plan.experiment.total_epochs
-        self.series = {role: Series() for role in ROLES}
+        self.series = {role: Series(swings=role == TRAIN_LOSS) for role in ROLES}
         declared = self.plan.experiment.metric
         self._monitored = declared.get("name")
         self._sign = -1.0 if declared.get("direction") == "max" else 1.0
-        self.monitor = Series()
+        self.monitor = Series(swings=False) if self._monitored else EMPTY
         """The declared primary metric where it is none of the roles, turned so that lower is better."""
         self.zero = {role: Streak() for role in ROLES}
         """Rows in which a metric was exactly 0."""
@@ -102,11 +154,12 @@ class History:
         self.last_checkpoint: float | None = None
         self.started_at: float | None = None
         self.gaps: dict[str, Gaps] = {}
-        self.pace = Series()
+        self.pace = EMPTY
         """Seconds per step."""
         self.metric_names: dict[str, None] = {}
         self.tick: Tick | None = None
-        self._alias: dict[str, str | None] = {}
+        self._curves: dict[str, Curve | None] = {}
+        """The curve that each name stands for, None for those that play no role."""
         self._summaries = False
         self._sparse: set[str] = set()
         self._last_step: tuple[int, float] | None = None
@@ -115,30 +168,45 @@ class History:
 
     def fold(self, row: Row) -> bool:
         """Takes the next row in. True when the rules should look: something moved by more than a value on a curve."""
-        look = self._place(row)
-        if row.event != "step" and self._event(row):
-            look = True
-        values = row.values
-        if row.event in NOT_MEASURED:
-            return look
-        alias = self._alias
-        step = self.step if self.step is not None else row.index
-        for name, value in values.items():
-            if name not in alias:
-                self._learn(values)
-            if self._summaries and any(mark in values for mark in SUMMARY_MARKS):
+        step = row.step
+        if row[5:] == _SILENT and step is not None and self.step is not None and step >= self.step:
+            self.index, self.step, look = row.index, step, False  # all that `_place` would find in most flat rows
+        else:
+            look = self._place(row)
+        if row.event != "step":
+            look = self._event(row) or look
+            if row.event in NOT_MEASURED:
                 return look
-            role = alias[name]
+        if self._summaries and _is_summary(row.values):
+            return look
+        return self._measured(row) or look
+
+    def _measured(self, row: Row) -> bool:
+        """Puts each value where it belongs. This loop is what a row costs."""
+        look, index, values, curves = False, row.index, row.values, self._curves
+        step = index if self.step is None else self.step
+        for name, value in values.items():
+            if name not in curves and self._learn(values):
+                return look
+            curve = curves[name]
             if value is None or not isfinite(value):
-                look = self._non_finite(role or name, value, row) or look
-            elif role is not None:
-                look = self._finite(role, value, row.index, step) or look
+                look = self._non_finite(name if curve is None else curve.role, value, row) or look
+            elif curve is None:
+                self._other(name, value, index, step)
             else:
-                if name in self.bad:
-                    self._recover(name)
-                if name == self._monitored:
-                    self.monitor.add(self._sign * value, row.index, step)
+                series = curve.series
+                if curve.watched or value == series.last or value > curve.top or not value:
+                    self._remarkable(curve, value, index, step)
+                if series.add(value, index, step):
+                    look = True
         return look
+
+    def _other(self, name: str, value: float, index: int, step: int) -> None:
+        """A finite value that is no point of the four curves."""
+        if name in self.bad:
+            self._recover(name)
+        if name == self._monitored:
+            self.monitor.add(self._sign * value, index, step)
 
     def _place(self, row: Row) -> bool:
         """Where and when the row stands; a new process or an earlier step rewinds the curves."""
@@ -177,6 +245,8 @@ class History:
         if row.event == "step" and row.step is not None:
             if self._last_step is not None and row.step > self._last_step[0] and row.at > self._last_step[1]:
                 seconds = (row.at - self._last_step[1]) / (row.step - self._last_step[0])
+                if self.pace is EMPTY:
+                    self.pace = Series(swings=False)
                 self.pace.add(seconds, row.index, row.step)
             self._last_step = (row.step, row.at)
         self.at = row.at
@@ -209,29 +279,38 @@ class History:
             self.ended = True
         return True
 
-    def _learn(self, values: Mapping[str, float | None]) -> None:
-        """Decides which of the names in a row play a role; once taken, a role is not given away."""
-        names = [name for name in values if name not in self._alias]
-        taken = {role for role in self._alias.values() if role}
+    def _learn(self, values: Mapping[str, float | None]) -> bool:
+        """Decides which of the names in a row play a role; once taken, a role is not given away.
+
+        Returns:
+            Whether the row is a closing summary, of which nothing more is a point of a curve.
+        """
+        names = [name for name in values if name not in self._curves]
+        taken = {curve.role for curve in self._curves.values() if curve}
         self._summaries = self._summaries or any(mark in names for mark in SUMMARY_MARKS)
         for name in sorted(names, key=lambda name: ALIASES.get(name.lower(), ("", 99))[1]):
             role = ALIASES.get(name.lower(), (None, 0))[0]
-            self._alias[name] = None if role in taken else role
+            self._curves[name] = None if role is None or role in taken else self._curve(role)
             if role:
                 taken.add(role)
             if len(self.metric_names) < MAX_NAMES:
                 self.metric_names[name] = None
+        return self._summaries and _is_summary(values)
 
-    def _finite(self, role: str, value: float, index: int, step: int) -> bool:
+    def _curve(self, role: str) -> Curve:
+        return Curve(role, self.series[role], self.zero[role], top=self.lr_top if role == LR else math.inf)
+
+    def _remarkable(self, curve: Curve, value: float, index: int, step: int) -> None:
+        """What a finite value says besides being one more point of its curve."""
+        role, zeros = curve.role, curve.zeros
         if role in self.bad:
             self._recover(role)
-        series = self.series[role]
-        if role == TRAIN_LOSS and series.count:
-            self.frozen.set(index, step, now=value == series.last)
+        if role == TRAIN_LOSS and curve.series.count:
+            self.frozen.set(index, step, now=value == curve.series.last)
         elif role == LR:
-            self.lr_top = max(self.lr_top, value)
-        self.zero[role].set(index, step, now=value == 0.0)
-        return series.add(value, index, step)
+            self.lr_top = curve.top = max(self.lr_top, value)
+        zeros.set(index, step, now=value == 0.0)
+        curve.watched = role in self.bad or zeros.count > 0 or (role == TRAIN_LOSS and self.frozen.count > 0)
 
     def _recover(self, name: str) -> None:
         bad = self.bad[name]
@@ -258,6 +337,9 @@ class History:
             if len(self.bad) >= MAX_NAMES:
                 return False
             bad = self.bad[name] = Bad(finite_before=seen)
+            for curve in self._curves.values():
+                if curve is not None and curve.role == name:
+                    curve.watched = True
         bad.streak.hit(row.index, self.step)
         bad.nulls += value is None
         bad.last = value
@@ -310,3 +392,7 @@ class History:
         if self.total_epochs and self.epoch is not None:
             return self.epoch / self.total_epochs
         return None
+
+
+def _is_summary(values: Mapping[str, float | None]) -> bool:
+    return any(mark in values for mark in SUMMARY_MARKS)

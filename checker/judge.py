@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from checker.detectors import RULES
-from checker.events import Event, Plan, Tick, Unreadable
+from checker.events import Event, Plan, Row, Tick
 from checker.finding import Action, Finding, Grade, Severity, Sighting
 from checker.history import History
 
@@ -134,16 +134,18 @@ class Case:
 
 def step(case: Case, event: Event) -> list[Effect]:
     """Folds one event into `case` and says what follows from it."""
+    history = case.history
     if isinstance(event, Tick):
         return _on_tick(case, event)
-    if isinstance(event, Unreadable):
-        case.history.unreadable += 1
+    if not isinstance(event, Row):
+        history.unreadable += 1
         return []
-    effects = _end_silence(case)
-    case.history.tick = None  # a rule asked about a row must not see a clock that a replay does not have
-    processes = case.history.restarts
-    look = case.history.fold(event)
-    if case.history.restarts != processes:
+    # Only a look at the clock can have begun a silence.
+    effects = _end_silence(case) if history.tick is not None else []
+    history.tick = None  # a rule asked about a row must not see a clock that a replay does not have
+    processes = history.restarts
+    look = history.fold(event)
+    if history.restarts != processes:
         case.episodes = {name: Episode(number=episode.number + 1) for name, episode in case.episodes.items()}
     if look:
         effects += _look(case, lambda rule: not rule.on_tick)
@@ -174,8 +176,10 @@ def _look(case: Case, asked: Callable[[Any], bool]) -> list[Effect]:
     history = case.history
     for rule in RULES:
         if asked(rule):
-            sighting = rule.detect(history, case.limits.get(rule.name, rule.limits))
-            effects += _weigh(case, rule.name, sighting)
+            name = rule.name
+            sighting = rule.detect(history, case.limits.get(name, rule.limits))
+            if sighting is not None or name in case.episodes:
+                effects += _weigh(case, name, sighting)
     return effects
 
 

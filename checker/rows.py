@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from pydantic_core import from_json
@@ -27,6 +28,8 @@ _PLACE: Final = {
 }
 """What the fields that are no metric tell, under every name that is in use."""
 
+_NOT_FLAT: Final = frozenset(_PLACE) - {"step"}
+
 
 def decode(data: bytes, index: int, line: int) -> Row | Unreadable:
     """The row in one line of `data`; `index` and `line` are where it stands.
@@ -42,7 +45,19 @@ def decode(data: bytes, index: int, line: int) -> Row | Unreadable:
         return Unreadable(line, _why(data, error))
     if type(document) is not dict:
         return Unreadable(line, f"expected a JSON object, found {type(document).__name__}")
+    step = document.get("step")
+    if type(step) is int and _NOT_FLAT.isdisjoint(document):
+        # Most rows are flat: a step, and metrics that are simply numbers. What was parsed is then what is meant.
+        for value in document.values():
+            if type(value) is not float and not (type(value) is int and -_BIG < value < _BIG):
+                break
+        else:
+            del document["step"]
+            return _flat((index, line, document, "step", step, None, None, None, None, None, None, None, None))
     return row(document, index, line)
+
+
+_flat = partial(tuple.__new__, Row)  # what Row._make does, without checking the length each time
 
 
 def row(document: Mapping[str, Any], index: int, line: int) -> Row:

@@ -45,6 +45,39 @@ BUSY_SECONDS = 1.0
 class Run:
     """One folder. `turn` does all the work; the rest is there to be read."""
 
+    __slots__ = (
+        "_announced",
+        "_effort",
+        "_endings",
+        "_final_since",
+        "_grew",
+        "_named",
+        "_notices",
+        "_past",
+        "_plan_stamp",
+        "_read_before",
+        "_stream",
+        "_trouble",
+        "_trouble_told",
+        "_unfinished_told",
+        "acts",
+        "behind",
+        "case",
+        "chase",
+        "folder",
+        "gone_since",
+        "journal",
+        "life",
+        "mode",
+        "name",
+        "plan",
+        "progressed",
+        "status",
+        "tail",
+        "unreadable",
+        "urgent",
+    )  # fmt: skip
+
     def __init__(self, folder: Path, name: str, mode: Mode = Mode.ACT) -> None:
         self.folder, self.name, self.mode = folder, name, mode
         self.status = Status(folder)

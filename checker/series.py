@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from operator import sub
+from typing import Final
 
 BLOCKS = 128
 """Blocks before merging. 64 to 128 are in use, so a block is 0.8 to 1.6 % of the values so far."""
@@ -27,116 +27,167 @@ SMOOTH = 5
 """Width of the running median over blocks: two neighbouring outliers cannot move it."""
 
 
+_NONE = array("d")
+"""Stands for what nobody asked for; never changed."""
+
+
 class Series:
-    """The finite values of one metric, oldest first."""
+    """The finite values of one metric, oldest first.
+
+    Taking a value in is an append and a comparison: everything else waits until a chunk is full, and then looks at all
+    of its values at once.
+    """
 
     __slots__ = (
+        "_before",
         "_chunks",
-        "_open",
+        "_done",
+        "_full",
+        "_raw",
         "_smooth",
         "_swing",
+        "_swings_too",
         "_total",
-        "count",
         "first_row",
         "last",
         "last_row",
         "last_step",
         "levels",
         "merged",
-        "recent",
         "rows",
         "steps",
         "swings",
         "width",
     )  # fmt: skip
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __init__(self, *, swings: bool = True) -> None:
         self.width = 1
         self.levels = array("d")
-        self.swings = array("d")
-        """The mean step from one raw value to the next, up or down, in each block."""
-        self.rows = array("q")
-        self.steps = array("q")
-        self.recent: deque[float] = deque(maxlen=RECENT)
+        self.swings = array("d") if swings else _NONE
+        """The mean step from one raw value to the next, up or down, in each block; empty when nobody wants them."""
+        self.rows = array("i")
+        self.steps = array("i")
         self.first_row = -1
         self.last = 0.0
         self.last_row = -1
         self.last_step = -1
         self.merged = 0
-        self._open: list[float] = []
+        self._swings_too = swings
+        self._raw = array("d")
+        """The last values of full chunks, then those of the open one."""
+        self._done = 0
+        """How many of them belong to full chunks."""
+        self._before = 0
+        """Values in full chunks, all told."""
+        self._full = 1
+        """The length at which the open chunk is full, or has its very first value."""
         self._total = 0.0
         self._swing = 0.0
         self._chunks = 0
-        self._smooth: dict[int, list[float]] = {}
+        self._smooth: tuple[int, array[float]] = (0, _NONE)
+        """The running median that was asked for last, with its width; the others are quickly made again."""
 
     def add(self, value: float, row: int, step: int) -> bool:
         """Takes the next value; True when it closed a block, so that the curve is worth another look."""
-        if self.count:
-            self._swing += abs(value - self.last)
-        else:
-            self.first_row = row
-        self.count += 1
+        raw = self._raw
+        raw.append(value)
         self.last, self.last_row, self.last_step = value, row, step
-        self.recent.append(value)
-        self._open.append(value)
-        if len(self._open) >= self.width or len(self._open) >= CHUNK:
-            self._total += median(self._open)
-            self._chunks += 1
-            self._open.clear()
-            if self._chunks * CHUNK >= self.width:
-                self._close_block()
-                return True
-        return False
+        return len(raw) >= self._full and self._close_chunk()
+
+    def _close_chunk(self) -> bool:
+        """Sums the open chunk up; True when it completed a block."""
+        raw, done = self._raw, self._done
+        if self.count == 1:
+            self.first_row = self.last_row
+            self._open_chunk(done)
+            if len(raw) < self._full:
+                return False
+        chunk = raw[done:]
+        if self._swings_too:
+            walk = raw[max(0, done - 1) :]
+            for step in map(abs, map(sub, walk[1:], walk)):
+                self._swing += step
+        self._total += chunk[0] if len(chunk) == 1 else median(chunk)
+        self._chunks += 1
+        closed = self._chunks * CHUNK >= self.width
+        if closed:
+            self._close_block()
+        self._before += len(chunk)
+        if len(raw) >= 2 * RECENT:
+            del raw[:-RECENT]
+        self._open_chunk(len(raw))
+        return closed
+
+    def _open_chunk(self, done: int) -> None:
+        self._done = done
+        self._full = done + min(self.width, CHUNK)
 
     def _close_block(self) -> None:
         self.levels.append(self._total / self._chunks)
-        self.rows.append(self.last_row)
-        self.steps.append(self.last_step)
-        self.swings.append(self._swing / self.width)
+        self.rows = _appended(self.rows, self.last_row)
+        self.steps = _appended(self.steps, self.last_step)
+        if self._swings_too:
+            self.swings.append(self._swing / self.width)
         self._total, self._chunks, self._swing = 0.0, 0, 0.0
-        self._smooth.clear()
         if len(self.levels) >= BLOCKS:
             self._merge()
 
     def _merge(self) -> None:
         self.levels = _halved(self.levels)
-        self.swings = _halved(self.swings)
+        if self._swings_too:
+            self.swings = _halved(self.swings)
         self.rows = self.rows[1::2]
         self.steps = self.steps[1::2]
         self.width *= 2
         self.merged += 1
+        self._smooth = (0, _NONE)
 
     def rewind(self, step: int) -> None:
         """Forgets what was logged at or after `step`: a resumed run goes another way from there."""
         keep = bisect_left(self.steps, step)
         del self.levels[keep:], self.swings[keep:], self.rows[keep:], self.steps[keep:]
-        self._open.clear()
         self._total, self._chunks, self._swing = 0.0, 0, 0.0
-        self._smooth.clear()
-        self.count = keep * self.width
-        self.recent.clear()
-        self.recent.extend(self.levels[-RECENT:])
-        if keep:
+        self._smooth = (0, _NONE)
+        self._raw = self.levels[-RECENT:]
+        self._before = keep * self.width
+        self._open_chunk(len(self._raw))
+        if not keep:
+            self._full = 1  # the first value is looked at by itself, since its row is remembered
+        else:
             self.last, self.last_row, self.last_step = self.levels[-1], self.rows[-1], self.steps[-1]
 
     # ------------------------------------------------------------------------------------------------ questions
 
-    def smooth(self, width: int = SMOOTH) -> Sequence[float]:
+    @property
+    def count(self) -> int:
+        """The number of values."""
+        return self._before + len(self._raw) - self._done
+
+    @property
+    def recent(self) -> array[float]:
+        """The last raw values, at most `RECENT`."""
+        return self._raw[-RECENT:]
+
+    def smooth(self, width: int = SMOOTH) -> list[float]:
         """The running median of the blocks, as long as `levels`; at the ends over what there is."""
-        if width not in self._smooth:
-            self._smooth[width] = running_median(self.levels, width)
-        return self._smooth[width]
+        known, smooth = self._smooth
+        if known != width:
+            smooth = array("d", running_median(self.levels, width))
+        elif len(smooth) < len(self.levels):
+            sure = max(0, len(smooth) - width // 2)  # a new block is seen only by windows that reach it
+            smooth[sure:] = array("d", running_median(self.levels, width, sure))
+        self._smooth = (width, smooth)
+        return smooth.tolist()
 
     def level(self, values: int = SMOOTH) -> float:
         """The median of the last `values` raw values."""
-        have = len(self.recent)
-        return median(islice(self.recent, max(0, have - values), None))
+        return median(self._raw[-min(values, RECENT) :])
 
     def level_before(self, values: int) -> float:
         """The median of the five raw values before the last `values` ones; the level itself where there are none."""
-        end = len(self.recent) - values
-        return median(islice(self.recent, max(0, end - SMOOTH), end)) if end > 0 else self.level()
+        recent = self.recent
+        end = len(recent) - values
+        return median(recent[max(0, end - SMOOTH) : end]) if end > 0 else self.level()
 
     def start(self) -> float:
         """The level at the very beginning: the median of the first blocks."""
@@ -147,12 +198,12 @@ class Series:
         smooth = self.smooth()
         if len(smooth) <= since:
             return self.level(), max(0, len(smooth) - 1)
-        index = min(range(since, len(smooth)), key=smooth.__getitem__)
-        return smooth[index], index
+        best = min(smooth[since:])
+        return best, smooth.index(best, since)
 
     def noise(self) -> float:
         """The noise of the last raw values around their trend."""
-        return noise_of(list(self.recent))
+        return noise_of(self.recent)
 
     def spread(self, since: int = 0, until: int | None = None) -> float:
         """The noise of blocks `since` to `until` around their trend."""
@@ -161,6 +212,19 @@ class Series:
     def block_at(self, row: int) -> int:
         """The block that holds `row`."""
         return min(bisect_left(self.rows, row), max(0, len(self.rows) - 1))
+
+
+EMPTY: Final = Series(swings=False)
+"""Stands for a curve of which nothing has come yet; nobody adds to it."""
+
+
+def _appended(places: array[int], place: int) -> array[int]:
+    """`places` with one more; they are kept in half the memory until one of them is beyond 2 billion."""
+    try:
+        places.append(place)
+    except OverflowError:
+        return array("q", [*places, place])
+    return places
 
 
 def _halved(values: array[float]) -> array[float]:
@@ -176,7 +240,7 @@ def noise_of(values: Sequence[float]) -> float:
     """
     if len(values) < 4:
         return 0.0
-    bends = (abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False))
+    bends = [abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False)]
     return median(bends) / 1.652
 
 
@@ -187,10 +251,11 @@ def median(values: Iterable[float]) -> float:
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
-def running_median(values: Sequence[float], width: int) -> list[float]:
-    """The centred running median of odd `width`; at the ends over the values there are."""
-    half, last = width // 2, len(values) - width // 2
-    middle = [sorted(values[i - half : i + half + 1])[half] for i in range(half, last)]
-    head = [median(values[: i + half + 1]) for i in range(min(half, len(values)))]
-    tail = [median(values[i - half :]) for i in range(max(half, last), len(values))]
+def running_median(values: Sequence[float], width: int, since: int = 0) -> list[float]:
+    """The centred running median of odd `width` from `since` on; at the ends over the values there are."""
+    half, count = width // 2, len(values)
+    begin, end = max(since, half), count - half
+    middle = [sorted(values[i - half : i + half + 1])[half] for i in range(begin, end)]
+    head = [median(values[: i + half + 1]) for i in range(since, min(half, count))]
+    tail = [median(values[i - half :]) for i in range(max(begin, end), count)]
     return head + middle + tail

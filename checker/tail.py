@@ -29,6 +29,8 @@ _BOM = b"\xef\xbb\xbf"
 class Decoder:
     """The pure half: feed it bytes in pieces of any size."""
 
+    __slots__ = ("_rest", "_skipped", "lines", "rows")
+
     def __init__(self) -> None:
         self.lines = 0
         self.rows = 0
@@ -37,14 +39,18 @@ class Decoder:
 
     def feed(self, data: bytes) -> Iterator[Row | Unreadable]:
         """The events that `data` completes; what follows the last newline is held back."""
-        start = 0
-        while (end := data.find(b"\n", start)) >= 0:
-            self._keep(data[start:end])
-            start = end + 1
-            event = self._line()
+        *whole, rest = data.split(b"\n")
+        begun = bool(self._rest or self._skipped or not self.lines)  # only the first line can have begun before
+        for line in whole:
+            if begun:
+                begun = False
+                self._keep(line)
+                event = self._line()
+            else:
+                event = self._decode(line)
             if event is not None:
                 yield event
-        self._keep(data[start:])
+        self._keep(rest)
 
     @property
     def unfinished(self) -> int:
@@ -69,23 +75,31 @@ class Decoder:
             self._rest += piece
 
     def _line(self) -> Row | Unreadable | None:
-        self.lines += 1
+        """The line that has been kept, now that it has come to its end."""
         if self._skipped:
+            self.lines += 1
             size, self._skipped = self._skipped, 0
             return rows.too_long(size, self.lines)
         line = bytes(self._rest)
         self._rest.clear()
-        if self.lines == 1:
+        if not self.lines:
             line = line.removeprefix(_BOM)
-        if not line.strip():
-            return None
+        return self._decode(line)
+
+    def _decode(self, line: bytes) -> Row | Unreadable | None:
+        """What a line says; None for a blank one."""
+        self.lines += 1
         event = rows.decode(line, self.rows, self.lines)
-        self.rows += isinstance(event, Row)
-        return event
+        if type(event) is Row:
+            self.rows += 1
+            return event
+        return event if len(line) > rows.MAX_LINE or line.strip() else None
 
 
 class Tail:
     """One file and how far it has been read. No file stays open between two looks, so ten thousand runs fit."""
+
+    __slots__ = ("_decoder", "_finished", "_id", "_mark", "_modified", "_told", "missing", "offset", "path")
 
     def __init__(self, path: Path) -> None:
         self.path = path

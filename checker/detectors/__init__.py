@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -49,7 +50,7 @@ class Rule:
     on_final: bool = False
     """Asked once more when no rows will ever come again."""
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self.module.__name__.rpartition(".")[2]
 

@@ -52,7 +52,10 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     """A dead learning rate, by the first of four signs."""
     if not history.lr.count:
         return None
-    return _zero(history, limits) or _early(history, limits) or _frozen(history, limits) or _unwarmed(history, limits)
+    found = _zero(history, limits)
+    if found is not None or not len(history.lr.levels):  # no block yet since the run went back to its first step
+        return found
+    return _early(history, limits) or _frozen(history, limits) or _unwarmed(history, limits)
 
 
 def _zero(history: History, limits: Limits) -> Sighting | None:

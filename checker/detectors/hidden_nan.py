@@ -78,7 +78,7 @@ def _gradient(history: History, bad: Bad, limits: Limits) -> Sighting | None:
 def _zero(history: History, limits: Limits) -> Sighting | None:
     zeros = history.zero[TRAIN_LOSS]
     train = history.train
-    if zeros.count < limits.zero_rows or train.count <= zeros.count:
+    if zeros.count < limits.zero_rows or train.count <= zeros.count or not len(train.levels):
         return None
     before = train.levels[max(0, train.block_at(zeros.first_row) - 1)]
     if before <= limits.zero_fall * abs(train.start()):

@@ -53,11 +53,11 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     best, level = min(smooth), val.level(3)
     at = smooth.index(best)
     stale = len(smooth) - 1 - at
-    noise = max(val.spread(era), val.spread(era + at))
     excess = level - best
-    if stale < max(limits.stale_evaluations, limits.stale_share * len(smooth)) or excess <= limits.noises * noise:
+    if stale < max(limits.stale_evaluations, limits.stale_share * len(smooth)) or excess < limits.suspect * abs(best):
         return None
-    if excess < limits.suspect * abs(best):
+    noise = max(val.spread(era), val.spread(era + at))
+    if excess <= limits.noises * noise:
         return None
     near = range(max(era, era + at - 1), min(len(val.levels), era + at + 2))
     lowest = min(near, key=val.levels.__getitem__)  # the evaluation itself, for a person who looks for it

@@ -73,12 +73,15 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     """A loss that never left its start."""
     train = history.train
     progress = history.progress
-    if train.count < _enough(history, limits) or history.era(train):
+    if train.count < _enough(history, limits) or not len(train.levels) or history.era(train):
         return None
     warm = history.plan.experiment.schedule.get("warmup_steps") or 0
     if (progress is not None and progress < limits.min_progress) or (history.step or 0) < 2 * warm:
         return None
-    start, best, now = train.start(), train.best()[0], median(train.levels[-max(5, len(train.levels) // 5) :])
+    start, now = train.start(), median(train.levels[-max(5, len(train.levels) // 5) :])
+    if start - now >= limits.noisy * abs(start):
+        return None  # gained already, whatever the best is
+    best = train.best()[0]
     gained = start - min(now, best)
     flat = max(limits.improvement * abs(start), limits.noises * train.spread())
     if abs(start) < 1e-9 or flat > limits.noisy * abs(start):

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from checker.finding import Grade, Sighting
 from checker.history import History
-from checker.series import median
+from checker.series import Series, median
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,28 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     if len(levels) < limits.min_values:
         return None
     before, after = median(levels[-15:-5]), median(levels[-3:])
-    settled = train.spread(max(0, len(levels) - 25), len(levels) - 5) < 0.1 * abs(before)
     regime = history.regime_row > train.rows[-15]
-    if 0 <= after < limits.fall * before and settled and not regime:
+    if 0 <= after < limits.fall * before and not regime and _settled(train, before):
         told = f"train_loss fell from {before:.4g} to {after:.4g} within {train.rows[-1] - train.rows[-5]} rows"
         return _sighting(history, train.rows[-3], train.steps[-3], told, before, after)
     last = list(val.recent)[-limits.evaluations :]
-    sane = train.level() <= train.start() + 3 * train.spread()  # beside an exploded loss anything looks small
-    if sane and len(last) == limits.evaluations and 0 < max(last) < limits.val_ratio * train.level():
+    small = len(last) == limits.evaluations and 0 < max(last) < limits.val_ratio * train.level()
+    if small and _sane(train):
         told = (
             f"val_loss (at most {max(last):.4g}) is under half of train_loss ({train.level():.4g}), {len(last)} times"
         )
         return _sighting(history, val.last_row, val.last_step, told, train.level(), max(last))
     return None
+
+
+def _settled(train: Series, level: float) -> bool:
+    blocks = len(train.levels)
+    return train.spread(max(0, blocks - 25), blocks - 5) < 0.1 * abs(level)
+
+
+def _sane(train: Series) -> bool:
+    """Beside an exploded loss anything looks small."""
+    return train.level() <= train.start() + 3 * train.spread()
 
 
 def _sighting(history: History, row: int, step: int, told: str, before: float, after: float) -> Sighting:

@@ -39,6 +39,8 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     if pace.count < limits.min_values or len(pace.levels) < limits.min_values:
         return None
     level = median(pace.recent)
+    if level < limits.times * min(pace.levels):
+        return None  # no smoothed block lies under the lowest one, so most rows need no more than this
     smooth = pace.smooth()
     usual = sorted(smooth)[len(smooth) // 10]
     if usual <= 0 or level < limits.times * usual:

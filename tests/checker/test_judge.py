@@ -6,6 +6,7 @@ import pytest
 from curves import noisy_descent, only, play, rows, told
 
 from checker import judge
+from checker.events import Unreadable
 from checker.finding import Action, Severity
 from checker.judge import Found, Hold, Recovered
 
@@ -58,7 +59,7 @@ def test_an_id_names_run_rule_episode_and_severity():
 
 def test_unreadable_lines_are_counted():
     case = judge.Case.open()
-    judge.step(case, judge.Unreadable(3, "torn"))
+    judge.step(case, Unreadable(3, "torn"))
     assert case.history.unreadable == 1
 
 

@@ -36,3 +36,10 @@ def test_alerts_and_never_kills(series, declared):
     case = play(rows(**series), experiment(**declared))
     assert told(case, "dead_lr")[-1] == ("dead_lr", "alert")
     assert case.kill is None
+
+
+def test_a_run_that_goes_back_to_its_first_step_is_judged_on():
+    first = rows(train="2.0x300~0.1", lr="1e-3x300")
+    again = [row._replace(index=row.index + 301, line=row.line + 301) for row in rows(train="2.0x50", lr="1e-9x50")]
+    again = [*again, again[-1]._replace(index=400, step=51, event="evaluation", phase="x")]
+    assert play([*first, *again[:1], *again], experiment(total_steps=1000)).history.index == 400
