@@ -7,7 +7,7 @@ same events gives the same effects: that is what `checker replay` is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -114,11 +114,13 @@ class Case:
     history: History
     episodes: dict[str, Episode] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    limits: dict[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
     """Limits other than a rule's own, by rule."""
+    asked: frozenset[str] | None = None
+    """The rules that are asked; None for all."""
 
     @classmethod
-    def open(cls, plan: Plan | None = None, limits: dict[str, Any] | None = None) -> Case:
+    def open(cls, plan: Plan | None = None, limits: Mapping[str, Any] | None = None) -> Case:
         return cls(History(plan), limits=limits or {})
 
     @property
@@ -134,19 +136,30 @@ class Case:
 
 def step(case: Case, event: Event) -> list[Effect]:
     """Folds one event into `case` and says what follows from it."""
+    return step_all((case,), event)[0]
+
+
+def step_all(cases: Sequence[Case], event: Event) -> list[list[Effect]]:
+    """Folds one event into the history that all `cases` share, and says what follows from it in each of them.
+
+    So a run is read once, however many limits it is judged by.
+    """
     if isinstance(event, Tick):
-        return _on_tick(case, event)
+        return [_on_tick(case, event) for case in cases]
+    history = cases[0].history
     if isinstance(event, Unreadable):
-        case.history.unreadable += 1
-        return []
-    effects = _end_silence(case)
-    case.history.tick = None  # a rule asked about a row must not see a clock that a replay does not have
-    processes = case.history.restarts
-    look = case.history.fold(event)
-    if case.history.restarts != processes:
-        case.episodes = {name: Episode(number=episode.number + 1) for name, episode in case.episodes.items()}
+        history.unreadable += 1
+        return [[] for _ in cases]
+    effects = [_end_silence(case) for case in cases]
+    history.tick = None  # a rule asked about a row must not see a clock that a replay does not have
+    processes = history.restarts
+    look = history.fold(event)
+    if history.restarts != processes:
+        for case in cases:
+            case.episodes = {name: Episode(number=episode.number + 1) for name, episode in case.episodes.items()}
     if look:
-        effects += _look(case, lambda rule: not rule.on_tick)
+        for case, found in zip(cases, effects, strict=True):
+            found.extend(_look(case, lambda rule: not rule.on_tick))
     return effects
 
 
@@ -173,7 +186,7 @@ def _look(case: Case, asked: Callable[[Any], bool]) -> list[Effect]:
     effects: list[Effect] = []
     history = case.history
     for rule in RULES:
-        if asked(rule):
+        if asked(rule) and (case.asked is None or rule.name in case.asked):
             sighting = rule.detect(history, case.limits.get(rule.name, rule.limits))
             effects += _weigh(case, rule.name, sighting)
     return effects
