@@ -196,8 +196,8 @@ def _played(recording: replay.Recording) -> tuple[Trial, History]:
     The first case asks no rule; it keeps the history going when all the others have been killed.
     """
     history = History(recording.plan)
-    cases = [judge.Case(history, limits=limits, asked=caution.KILLERS) for limits in _family()]
-    live = [judge.Case(history, asked=frozenset()), *cases]
+    cases = [judge.Case(history, limits=limits, rules=caution.KILLING) for limits in _family()]
+    live = [judge.Case(history, rules=()), *cases]
     for event in recording.events(history):
         if any(judge.step_all(live, event)):
             live = [case for case in live if case.kill is None]

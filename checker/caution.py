@@ -75,6 +75,8 @@ SCALED: dict[str, dict[str, Scale]] = {
 
 KILLERS = frozenset(name for name, policy in POLICY.items() if Action.KILL in (policy.sure[1], policy.suspect[1]))
 
+KILLING = tuple(rule for rule in RULES if rule.name in KILLERS)
+
 UNSCALED = KILLERS - SCALED.keys()
 """Rules that kill and are not fitted."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from checker.detectors import RULES
+from checker.detectors import RULES, Rule
 from checker.events import Event, Plan, Tick, Unreadable
 from checker.finding import Action, Finding, Grade, Severity, Sighting
 from checker.history import History
@@ -116,7 +116,7 @@ class Case:
     findings: list[Finding] = field(default_factory=list)
     limits: Mapping[str, Any] = field(default_factory=dict)
     """Limits other than a rule's own, by rule."""
-    asked: frozenset[str] | None = None
+    rules: Sequence[Rule] | None = None
     """The rules that are asked; None for all."""
 
     @classmethod
@@ -185,8 +185,8 @@ def _end_silence(case: Case) -> list[Effect]:
 def _look(case: Case, asked: Callable[[Any], bool]) -> list[Effect]:
     effects: list[Effect] = []
     history = case.history
-    for rule in RULES:
-        if asked(rule) and (case.asked is None or rule.name in case.asked):
+    for rule in RULES if case.rules is None else case.rules:
+        if asked(rule):
             sighting = rule.detect(history, case.limits.get(rule.name, rule.limits))
             effects += _weigh(case, rule.name, sighting)
     return effects

@@ -55,8 +55,8 @@ CURVES = {
 
 @pytest.mark.parametrize("curve", CURVES.values(), ids=CURVES.keys())
 def test_judged_all_at_once_is_judged_one_by_one(curve):
-    together = [judge.Case(history := History(), limits=caution.limits(caution.GRID[0]), asked=caution.KILLERS)]
-    together += [judge.Case(history, limits=caution.limits(one), asked=caution.KILLERS) for one in caution.GRID[1:]]
+    together = [judge.Case(history := History(), limits=caution.limits(caution.GRID[0]), rules=caution.KILLING)]
+    together += [judge.Case(history, limits=caution.limits(one), rules=caution.KILLING) for one in caution.GRID[1:]]
     alone = [judge.Case.open(limits=caution.limits(one)) for one in caution.GRID]
     for row in rows(**curve):
         judge.step_all(together, row)
