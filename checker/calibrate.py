@@ -187,7 +187,13 @@ def tried(path: Path, label: str | None = None) -> Trial:
         trial, history = _played(replay.Recording(path))
     except (ValueError, OSError) as error:
         return Trial(str(path), UNREADABLE, reason=str(error))
-    return replace(trial, left_out=_empty(history) or (_why_not(path, history) if label is None else _unfit(label)))
+    trial = replace(trial, left_out=_empty(history) or (_why_not(path, history) if label is None else _unfit(label)))
+    if label is not None and not trial.left_out and path.is_dir() and _state(path) == STOPPED_BY_CHECKER:
+        # Its log ends at the kill and cannot show what more caution would have done, so none is taken to have helped.
+        reason = f"{path}: labelled {label}, and stopped by the checker all the same"
+        stopped = (True,) * len(caution.GRID)
+        return replace(trial, killed=stopped, rule=None, reason=reason, last_rule="a kill that did happen")
+    return trial
 
 
 def _played(recording: replay.Recording) -> tuple[Trial, History]:

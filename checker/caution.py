@@ -1,7 +1,9 @@
 """One number that makes every kill harder: at caution 2 a rule wants twice the evidence before it is certain.
 
-It is the one-parameter family among which `checker calibrate` chooses. Only limits that decide kills are scaled. The
-clock's rules are not: what happened between two rows of a recorded run is not on record, so nothing could be fitted.
+It is the one-parameter family among which `checker calibrate` chooses. One number for all rules, since whoever picks
+rules or limits one by one by looking at the runs, and then counts the same runs, has nothing left to promise. Only
+limits that decide kills are scaled. The clock's rules are not: what happened between two rows of a recorded run is not
+on record, so nothing could be fitted.
 """
 
 from __future__ import annotations

@@ -89,10 +89,10 @@ def _chosen(fit: Fit) -> Iterator[str]:
 
 def _promise(fit: Fit) -> Iterator[str]:
     yield (
-        f"Promise: the next run that ends well is killed with a probability of at most {rounded_up(fit.rate)}. No "
-        "shape of curve is assumed. What is assumed: it is exchangeable with the runs used, that is, work of the same "
-        "kind, ended well by the same measure, in no order that matters. The probability is over such histories and "
-        "the next run together."
+        "Promise: the next run that would end well if left alone is killed with a probability of at most "
+        f"{rounded_up(fit.rate)}. No shape of curve is assumed. What is assumed: it is exchangeable with the runs "
+        "used, that is, work of the same kind, ended well by the same measure, in no order that matters. The "
+        "probability is over such histories and the next run together."
     )
     yield (
         "For this very history: if the runs are independent too, its rate is under "
@@ -103,6 +103,7 @@ def _promise(fit: Fit) -> Iterator[str]:
     censored = sum(run.left_out == STOPPED_BY_CHECKER for run in fit.trials)
     if censored:
         yield (
-            f"Nobody knows how the {censored} runs that the checker stopped would have ended. Runs like them are not "
-            "part of the promise. Look at them; with --labels those that were healthy count."
+            f"The checker itself stopped {censored} of these runs. Nobody knows how they would have ended, and without "
+            "them the history looks kinder to its limits than it was: the promise does not cover runs like them. Look "
+            "at them and resume what was healthy; a run that then ends well counts."
         )

@@ -11,6 +11,7 @@ from folders import START, Folder, Watcher
 import contract
 from checker import calibrate, caution, limits, promise, replay
 from checker.cli import main
+from checker.daemon import Daemon
 from checker.terms import Mode
 
 RUNS, BLIPS, SICK = 120, 3, 4
@@ -58,7 +59,7 @@ def test_where_the_shipped_limits_suffice_nothing_changes(history, tmp_path, cap
     assert run(history, "--false-kill-rate", "0.04", "--output", output) == 0
     out = capsys.readouterr().out
     assert "The shipped limits keep the promise as they are: they kill 3 of 120 runs that ended well" in out
-    assert "killed with a probability of at most 0.04" in out
+    assert "the next run that would end well if left alone is killed with a probability of at most 0.04." in out
     assert limits.read(output).limits == {}
     assert limits.read(output).calibration["caution"] == 1.0
 
@@ -223,7 +224,24 @@ def test_runs_that_the_checker_stopped_are_spoken_of(tmp_path, capsys):
         healthy(tmp_path, f"exp-{number}", number)
     by_the_checker(tmp_path, "stopped")
     assert run(tmp_path, "--false-kill-rate", "0.1") == 0
-    assert "Nobody knows how the 1 runs that the checker stopped would have ended" in capsys.readouterr().out
+    assert "The checker itself stopped 1 of these runs. Nobody knows" in capsys.readouterr().out
+
+
+def test_a_healthy_run_that_the_checker_stopped_counts_as_killed_at_any_caution(tmp_path):
+    """Its log ends at the kill, so no replay can tell what more caution would have done."""
+    folder = by_the_checker(tmp_path, "exp").path
+    trial = calibrate.tried(folder, "healthy")
+    assert trial.killed == (True,) * len(caution.GRID)
+    assert trial.reason == f"{folder}: labelled healthy, and stopped by the checker all the same"
+    assert calibrate.tried(folder, "nan").left_out == "labelled nan"
+    by_a_person = healthy(tmp_path, "person").status("killed").path
+    assert not any(calibrate.tried(by_a_person, "healthy").killed)
+
+
+def test_a_stopped_run_that_was_resumed_and_ended_well_counts_like_any_other(tmp_path):
+    kill = {"id": "x", "reason": "y", "requested_by": "checker"}
+    folder = healthy(tmp_path, "exp").status("completed", kill=kill)
+    assert calibrate.tried(folder.path).left_out == ""
 
 
 # ------------------------------------------------------------------------------------------------- the file in use
@@ -269,6 +287,17 @@ def test_each_folder_of_a_backtest_has_its_own_limits(tmp_path, capsys):
     main(["backtest", str(tmp_path / "a"), str(tmp_path / "b"), "--json", "--jobs", "1"])
     kills = json.loads(capsys.readouterr().out)["kills"]
     assert [kill["path"] for kill in kills] == [str(tmp_path / "b" / "exp")]
+
+
+def test_the_daemon_judges_by_its_limits(cautious):
+    root, lives, dies = cautious
+    daemon = Daemon(root, mode=Mode.OBSERVE, limits=caution.limits(2))
+    daemon.round(wait=False)
+    daemon.close()
+    assert [len([entry for entry in run.journal("finding") if entry["action"] == "kill"]) for run in (lives, dies)] == [
+        0,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("command", ["watch", "once", "backtest"])
