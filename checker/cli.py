@@ -443,6 +443,8 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     output = arguments.output or root / FILE
     if not (output.parent.is_dir() and os.access(output.parent, os.W_OK)):
         raise Complaint(f"{output.parent} is no folder that can be written to; --output FILE writes elsewhere")
+    if output.is_dir():
+        raise Complaint(f"{output} is a folder; --output names a file")
     known = output.exists() and promise.is_ours(output)
     if output.exists() and not known and not arguments.force:
         raise Complaint(f"{output} was made or changed by hand; --output FILE writes elsewhere, --force replaces it")

@@ -19,9 +19,11 @@ from checker import limits_check, tomltext
 from checker.caution import KILLERS
 from checker.judge import POLICY
 from checker.limits_check import RULE, shipped
-from checker.watch import DEPTH
 
 FILE = "checker.toml"
+
+ABOVE = 2
+"""Levels above a run folder from which a watch finds it: `watch.DEPTH`, without loading what a watch needs."""
 
 MAX_SIZE = 1 << 20
 """Bytes. All limits there are take less than 10 KB."""
@@ -75,7 +77,7 @@ def in_force(place: Path, named: Path | None = None) -> InForce:
 def in_force_above(run: Path, named: Path | None = None) -> InForce:
     """The same for one run: the nearest `checker.toml` in a folder from which a watch would find this run."""
     place = run.resolve()
-    near = (above for above in (place, *place.parents[:DEPTH]) if os.path.lexists(above / FILE))
+    near = (above for above in (place, *place.parents[:ABOVE]) if os.path.lexists(above / FILE))
     return in_force(next(near, place), named)
 
 

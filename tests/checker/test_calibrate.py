@@ -127,6 +127,7 @@ MISTAKES = {
     "a rate in percent": (["--false-kill-rate", "1"], "'1' is not a rate"),
     "no number": (["--false-kill-rate", "nan"], "'nan' is not a rate"),
     "a place that is none": (["--output", "/nowhere/out.toml"], "/nowhere is no folder that can be written to"),
+    "a folder for a file": (["--output", "/"], "/ is a folder; --output names a file"),
     "no labels": (["--labels", "/nowhere"], "No such file or directory"),
 }
 

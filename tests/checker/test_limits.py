@@ -4,7 +4,7 @@ import os
 import pytest
 from curves import noisy_descent, rows, tick
 
-from checker import caution, judge, limits
+from checker import caution, judge, limits, watch
 from checker.detectors import RULES, divergence, explosion, plateau
 from checker.limits_check import values
 
@@ -153,6 +153,10 @@ def test_without_a_file_the_shipped_limits_are_in_force(tmp_path):
     assert limits.in_force(tmp_path) is limits.SHIPPED
     assert limits.in_force_above(tmp_path / "exp") is limits.SHIPPED
     assert limits.SHIPPED.sentence() == ""
+
+
+def test_a_file_is_looked_for_where_a_watch_may_stand():
+    assert limits.ABOVE == watch.DEPTH
 
 
 def test_the_nearest_file_is_in_force_unless_one_is_named(file, tmp_path):
