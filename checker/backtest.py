@@ -9,16 +9,16 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import contract
-from checker import replay
+from checker import pool, replay
 from checker.finding import Action
 from checker.judge import Case
+from checker.limits import Limits
 from checker.names import TRAIN_LOSS
 from checker.report import curve
 
@@ -99,13 +99,13 @@ def read_labels(path: Path) -> dict[str, Mapping[str, Any]]:
     return labels
 
 
-def judged(path: Path, label: Mapping[str, Any] | None = None) -> Outcome:
+def judged(path: Path, label: Mapping[str, Any] | None = None, limits: Limits | None = None) -> Outcome:
     """The outcome of one recorded run; one that cannot be read is told, not dropped."""
     label = label or {}
     onset = label.get("onset_row")
     known = Outcome(str(path), label=str(label.get("label", "")), onset_row=onset if isinstance(onset, int) else None)
     try:
-        case, rows, at_kill = _played(path)
+        case, rows, at_kill = _played(path, limits)
     except (ValueError, OSError) as error:
         return replace(known, error=str(error))
     kill, history = case.kill, case.history
@@ -127,7 +127,7 @@ def judged(path: Path, label: Mapping[str, Any] | None = None) -> Outcome:
     )
 
 
-def _played(path: Path) -> tuple[Case, int, tuple[float | None, float] | None]:
+def _played(path: Path, limits: Limits | None) -> tuple[Case, int, tuple[float | None, float] | None]:
     """The judged run, its rows, and clock and best train loss at the moment of the kill."""
     at_kill: list[tuple[float | None, float]] = []
 
@@ -136,29 +136,28 @@ def _played(path: Path) -> tuple[Case, int, tuple[float | None, float] | None]:
             history = case.history
             at_kill.append((history.at, min(list(history.train.smooth()), default=math.inf)))
 
-    found = replay.read(path, watch)
+    found = replay.read(path, watch, limits)
     return found.case, found.rows, at_kill[0] if at_kill else None
 
 
 def run(
-    files: Sequence[Path], labels: Mapping[str, Mapping[str, Any]], *, jobs: int | None, tell: Callable[[], None]
+    files: Sequence[Path],
+    labels: Mapping[str, Mapping[str, Any]],
+    *,
+    limits: Sequence[Limits] = (),
+    jobs: int | None,
+    tell: Callable[[], None],
 ) -> list[Outcome]:
-    """Judges every file, on all cores; `tell` is called after each."""
+    """Judges every file, on all cores, each by its limits or those shipped; `tell` is called after each."""
     known = [labels.get(file.name.removesuffix(".jsonl")) for file in files]
-    outcomes = []
-    with ProcessPoolExecutor(jobs or os.cpu_count()) as pool:
-        chunk = max(1, min(16, len(files) // 64))
-        for outcome in pool.map(judged, files, known, chunksize=chunk):
-            outcomes.append(outcome)
-            tell()
-    return outcomes
+    return pool.spread(judged, files, known, limits or [{}] * len(files), jobs=jobs, tell=tell)
 
 
-def draw(outcomes: Iterable[Outcome], folder: Path) -> None:
+def draw(outcomes: Iterable[Outcome], folder: Path, limits: Mapping[str, Limits] | None = None) -> None:
     """Draws the curve of each run into `folder`, with what would have been said about it."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, outcome in enumerate(outcomes, 1):
-        case = replay.read(Path(outcome.path)).case
+        case = replay.read(Path(outcome.path), limits=(limits or {}).get(outcome.path)).case
         name = f"{number:03d}-{Path(outcome.path).name.removesuffix('.jsonl')}.svg"
         kills = [finding for finding in case.findings if finding.action is Action.KILL]
         contract.replace(folder / name, curve.svg(case.history, kills).encode())

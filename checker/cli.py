@@ -16,10 +16,16 @@ HEALTHY, WARNED, BROKEN = 0, 1, 2
 LISTED = 5
 """Unreadable lines that a replay shows; `--json` has more of them."""
 USAGE = 2
+_CALIBRATE = (
+    "Plays your past runs by more and more cautious limits and writes the least cautious ones that keep a promise: the "
+    "next run that would end well if left alone is killed with a probability of at most RATE. A rate of 0.05 takes 19 "
+    "runs that ended well, 0.01 takes 99, 0.001 takes 999; with fewer it refuses and says what they can promise."
+)
+_LIMITS = "a limits file instead of DIR/checker.toml"
 
 
 class Complaint(Exception):
-    """One sentence about what the user asked for and why it cannot be done."""
+    """What the user asked for and why it cannot be done: one sentence, or one line for each fault of a file."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _complain(text: str) -> int:
     from checker.show import clean
 
-    print(f"checker: {clean(text)}", file=sys.stderr)
+    for line in text.splitlines() or [""]:
+        print(f"checker: {clean(line)}", file=sys.stderr)
     return USAGE
 
 
@@ -53,15 +60,18 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("--observe", action="store_true", help="touch no run; journal what would have been stopped")
     watch.add_argument("--poll", type=_positive, default=1.0, metavar="SECONDS", help="look at least this often (1.0)")
     watch.add_argument("--while-pid", type=_pid, metavar="PID", help="end when this process has ended and all is told")
+    watch.add_argument("--limits", type=Path, metavar="FILE", help=_LIMITS)
     watch.set_defaults(command=_watch)
 
     once = commands.add_parser("once", help="judge what is there, write the reports and end")
     once.add_argument("folder", type=Path, metavar="DIR")
+    once.add_argument("--limits", type=Path, metavar="FILE", help=_LIMITS)
     once.set_defaults(command=_once)
 
     replay = commands.add_parser("replay", help="what the checker would have done about recorded runs")
     replay.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="a run folder or a .jsonl file")
     replay.add_argument("--json", action="store_true", help="one JSON object per path and line")
+    replay.add_argument("--limits", type=Path, metavar="FILE", help=_LIMITS)
     replay.set_defaults(command=_replay)
 
     kill = commands.add_parser("kill", help="ask a run to stop; a watching checker sees to it that it does")
@@ -80,10 +90,26 @@ def _parser() -> argparse.ArgumentParser:
     backtest.add_argument("--curves", type=Path, metavar="FOLDER", help="draw the kills of runs that ended well")
     backtest.add_argument("--json", action="store_true", help="one JSON object")
     backtest.add_argument("--jobs", type=int, metavar="N", help="processes (default: one per core)")
+    backtest.add_argument("--limits", type=Path, metavar="FILE", help=_LIMITS)
     backtest.set_defaults(command=_backtest)
+
+    calibrate = commands.add_parser(
+        "calibrate", help="fit limits to your past runs, with a promise about false kills", description=_CALIBRATE
+    )
+    calibrate.add_argument("folder", type=Path, metavar="DIR", help="the history: run folders, or .jsonl files")
+    calibrate.add_argument(
+        "--false-kill-rate", type=_rate, default="0.01", metavar="RATE",
+        help="the most that may be killed of the runs that end well (0.01)",
+    )  # fmt: skip
+    calibrate.add_argument("--labels", type=Path, metavar="FILE", help="as for backtest; only the healthy ones count")
+    calibrate.add_argument("--output", type=Path, metavar="FILE", help="where the limits go (DIR/checker.toml)")
+    calibrate.add_argument("--force", action="store_true", help="replace a file that was made or changed by hand")
+    calibrate.add_argument("--jobs", type=int, metavar="N", help="processes (default: one per core)")
+    calibrate.set_defaults(command=_calibrate)
 
     explain = commands.add_parser("explain", help="what a rule sees, why it matters, how it decides, what to do")
     explain.add_argument("rule", nargs="?", metavar="RULE")
+    explain.add_argument("--limits", type=Path, metavar="FILE", help="show the limits as they are in this file")
     explain.set_defaults(command=_explain)
     return parser
 
@@ -110,6 +136,34 @@ def _pid(text: str) -> int:
     if value <= 0:
         raise argparse.ArgumentTypeError(f"{text} is not a process id")
     return value
+
+
+def _rate(text: str) -> Any:
+    from fractions import Fraction
+
+    try:
+        known = 1e-6 <= float(text) <= 0.5
+    except ValueError:
+        known = False
+    if not known:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a rate from 0.000001 to 0.5")
+    return Fraction(text)
+
+
+def _limits(place: Path, named: Path | None, *, above: bool = False, told: set[str] | None = None) -> dict[str, Any]:
+    """The limits to judge `place` by; says once on standard error where they come from, unless they are the shipped."""
+    from checker import limits
+    from checker.show import clean
+
+    try:
+        found = (limits.in_force_above if above else limits.in_force)(place, named)
+    except limits.LimitsError as error:
+        raise Complaint(str(error)) from None
+    sentence = found.sentence()
+    if sentence and (told is None or sentence not in told):
+        print(f"checker: {clean(sentence)}", file=sys.stderr, flush=True)
+        (told if told is not None else set()).add(sentence)
+    return found.limits
 
 
 def _root(folder: Path) -> Path:
@@ -152,10 +206,11 @@ def _watch(arguments: argparse.Namespace) -> int:
 
     root = _root(arguments.folder)
     mode = Mode.OBSERVE if arguments.observe else Mode.ACT
+    limits = _limits(root, arguments.limits)
     try:
         with only_one(root):
             report, summarize = _reporter(root)
-            daemon = Daemon(root, mode=mode, poll=arguments.poll, on_change=report, on_changes=summarize)
+            daemon = Daemon(root, mode=mode, limits=limits, poll=arguments.poll, on_change=report, on_changes=summarize)
             daemon.catch_signals()
             over = _ending(daemon, arguments.while_pid)
             if not sys.stdout.isatty():
@@ -205,6 +260,7 @@ def _once(arguments: argparse.Namespace) -> int:
     from checker.terms import Mode
 
     root = _root(arguments.folder)
+    limits = _limits(root, arguments.limits)
     with ExitStack() as stack:
         try:
             stack.enter_context(only_one(root))
@@ -213,7 +269,7 @@ def _once(arguments: argparse.Namespace) -> int:
         except OSError as error:
             raise Complaint(f"{root} cannot be written: {error}") from None
         report, summarize = _reporter(root)
-        runs, notices = judge_once(root, mode=Mode.JUDGE, on_change=report)
+        runs, notices = judge_once(root, mode=Mode.JUDGE, on_change=report, limits=limits)
         summarize()
     if not runs and not notices:
         raise Complaint(f"{root}: no run folders (none with metrics.jsonl, training_status.json or experiment.json)")
@@ -229,10 +285,10 @@ def _once(arguments: argparse.Namespace) -> int:
 def _replay(arguments: argparse.Namespace) -> int:
     from checker import replay
 
-    code = HEALTHY
+    code, told = HEALTHY, set[str]()
     for path in arguments.paths:
         try:
-            found = replay.read(path)
+            found = replay.read(path, limits=_limits(path, arguments.limits, above=True, told=told))
         except (ValueError, OSError) as error:
             code = _complain(str(error))
             continue
@@ -351,10 +407,12 @@ def _backtest(arguments: argparse.Namespace) -> int:
         files = backtest.recorded(arguments.paths)
     except (ValueError, OSError) as error:
         raise Complaint(str(error)) from None
+    limits = _limits_of(files, arguments)
     with show.progress(len(files)) as tell:
-        found = backtest.Backtest(backtest.run(files, labels, jobs=arguments.jobs, tell=tell))
+        found = backtest.Backtest(backtest.run(files, labels, limits=limits, jobs=arguments.jobs, tell=tell))
     if arguments.curves:
-        backtest.draw([outcome for outcome in found.kills if outcome.ended_well], arguments.curves)
+        known = dict(zip(map(str, files), limits, strict=True))
+        backtest.draw([outcome for outcome in found.kills if outcome.ended_well], arguments.curves, known)
     if arguments.json:
         print(encode(found.document()).decode())
         return HEALTHY
@@ -364,11 +422,62 @@ def _backtest(arguments: argparse.Namespace) -> int:
     return HEALTHY
 
 
+def _limits_of(files: Sequence[Path], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The limits of each file: those of the folder that it was asked for with."""
+    told: set[str] = set()
+    folders = {path: path if path.is_dir() else path.parent for path in arguments.paths}
+    known = {path: _limits(folder, arguments.limits, told=told) for path, folder in folders.items()}
+    return [next(known[path] for path in known if file.is_relative_to(path)) for file in files]
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from datetime import UTC, datetime
+
+    from rich.console import Console
+
+    from checker import backtest, calibrate, promise, show
+    from checker.limits import FILE
+    from contract import replace
+
+    root = _root(arguments.folder)
+    output = arguments.output or root / FILE
+    if not (output.parent.is_dir() and os.access(output.parent, os.W_OK)):
+        raise Complaint(f"{output.parent} is no folder that can be written to; --output FILE writes elsewhere")
+    if output.is_dir():
+        raise Complaint(f"{output} is a folder; --output names a file")
+    known = output.exists() and promise.is_ours(output)
+    if output.exists() and not known and not arguments.force:
+        raise Complaint(f"{output} was made or changed by hand; --output FILE writes elsewhere, --force replaces it")
+    try:
+        labels = backtest.read_labels(arguments.labels) if arguments.labels else None
+        files = backtest.recorded([arguments.folder])
+    except (ValueError, OSError) as error:
+        raise Complaint(str(error)) from None
+    with show.progress(len(files)) as tell:
+        trials = calibrate.run(files, labels, jobs=arguments.jobs, tell=tell)
+    try:
+        fit = calibrate.Fit(trials, arguments.false_kill_rate)
+    except calibrate.Refused as refused:
+        raise Complaint(f"{arguments.folder}: {refused}") from None
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for part in promise.told(fit):
+        console.print(part, markup=False, highlight=False, soft_wrap=not sys.stdout.isatty())
+    try:
+        replace(output, promise.file(fit, root.name, f"{datetime.now(UTC):%Y-%m-%d}").encode())
+    except OSError as error:
+        raise Complaint(f"{output} cannot be written: {error.strerror or error}") from None
+    folder = show.clean(arguments.folder)
+    use = "Use it with --limits" if arguments.output else f"`checker watch {folder}` uses it from its next start"
+    print(f"\n{'Replaced' if known else 'Wrote'} {show.clean(output)}. {use}.")
+    return HEALTHY
+
+
 def _explain(arguments: argparse.Namespace) -> int:
     from importlib import import_module
 
+    limits = _limits(Path(), arguments.limits) if arguments.limits else {}
     try:
-        print(import_module("checker.report.explain").text(arguments.rule))
+        print(import_module("checker.report.explain").text(arguments.rule, limits))
     except (KeyError, ValueError) as error:
         raise Complaint(str(error.args[0] if error.args else error)) from None
     return HEALTHY

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -94,12 +94,13 @@ class Daemon:
         root: Path,
         *,
         mode: Mode = Mode.ACT,
+        limits: Mapping[str, Any] | None = None,
         poll: float = 1.0,
         on_change: Callable[[Run], None] = lambda _: None,
         on_changes: Callable[[], None] = lambda: None,
         tell: Callable[[Iterable[Notice]], object] = lambda _: None,
     ) -> None:
-        self.root, self.mode = root, mode
+        self.root, self.mode, self.limits = root, mode, limits
         self.runs: dict[Path, Run] = {}
         self.alarm = Alarm(root, poll)
         self.stopping = False
@@ -203,7 +204,7 @@ class Daemon:
 
     def _admit(self, folder: Path) -> None:
         with self._fenced(partial(self._stumbled, folder)):
-            self.runs[folder] = Run(folder, self._name(folder), self.mode)
+            self.runs[folder] = Run(folder, self._name(folder), self.mode, self.limits)
 
     def _ours(self, folder: Path) -> bool:
         """Whether `folder` is a run folder where run folders are looked for, and not something inside one."""
@@ -297,13 +298,15 @@ def reported(folder: Path) -> bool:
     return True
 
 
-def judge_once(root: Path, *, mode: Mode, on_change: Callable[[Run], None]) -> tuple[list[Run], list[Notice]]:
+def judge_once(
+    root: Path, *, mode: Mode, on_change: Callable[[Run], None], limits: Mapping[str, Any] | None = None
+) -> tuple[list[Run], list[Notice]]:
     """Judges every run below `root` as it is now and returns; nothing is stopped."""
     runs, notices = [], []
     for folder in folders(root):
         name = folder.name if folder == root else str(folder.relative_to(root))
         try:
-            run = Run(folder, name, mode)
+            run = Run(folder, name, mode, limits)
             notices += run.turn(Moment.now())
             while run.behind:
                 notices += run.turn(Moment.now())

@@ -7,11 +7,11 @@ same events gives the same effects: that is what `checker replay` is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from checker.detectors import RULES
+from checker.detectors import RULES, Rule
 from checker.events import Event, Plan, Row, Tick
 from checker.finding import Action, Finding, Grade, Severity, Sighting
 from checker.history import History
@@ -114,11 +114,13 @@ class Case:
     history: History
     episodes: dict[str, Episode] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    limits: dict[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
     """Limits other than a rule's own, by rule."""
+    rules: Sequence[Rule] | None = None
+    """The rules that are asked; None for all."""
 
     @classmethod
-    def open(cls, plan: Plan | None = None, limits: dict[str, Any] | None = None) -> Case:
+    def open(cls, plan: Plan | None = None, limits: Mapping[str, Any] | None = None) -> Case:
         return cls(History(plan), limits=limits or {})
 
     @property
@@ -134,22 +136,53 @@ class Case:
 
 def step(case: Case, event: Event) -> list[Effect]:
     """Folds one event into `case` and says what follows from it."""
-    history = case.history
+    if not isinstance(event, Row):
+        return step_all((case,), event)[0]
+    effects = _end_silence(case)
+    look, resumed = _fold(case.history, event)
+    if resumed:
+        _renumber(case)
+    if look:
+        effects += _look(case, _by_row)
+    return effects
+
+
+def step_all(cases: Sequence[Case], event: Event) -> list[list[Effect]]:
+    """Folds one event into the history that all `cases` share, and says what follows from it in each of them.
+
+    So a run is read once, however many limits it is judged by.
+    """
     if isinstance(event, Tick):
-        return _on_tick(case, event)
+        return [_on_tick(case, event) for case in cases]
+    history = cases[0].history
     if not isinstance(event, Row):
         history.unreadable += 1
-        return []
-    # Only a look at the clock can have begun a silence.
-    effects = _end_silence(case) if history.tick is not None else []
+        return [[] for _ in cases]
+    effects = [_end_silence(case) for case in cases]
+    look, resumed = _fold(history, event)
+    for case, found in zip(cases, effects, strict=True):
+        if resumed:
+            _renumber(case)
+        if look:
+            found.extend(_look(case, _by_row))
+    return effects
+
+
+def _fold(history: History, row: Row) -> tuple[bool, bool]:
+    """Whether the rules should look at what `row` brought, and whether it comes from a new process."""
     history.tick = None  # a rule asked about a row must not see a clock that a replay does not have
     processes = history.restarts
-    look = history.fold(event)
-    if history.restarts != processes:
-        case.episodes = {name: Episode(number=episode.number + 1) for name, episode in case.episodes.items()}
-    if look:
-        effects += _look(case, lambda rule: not rule.on_tick)
-    return effects
+    look = history.fold(row)
+    return look, history.restarts != processes
+
+
+def _renumber(case: Case) -> None:
+    """A new process begins new episodes."""
+    case.episodes = {name: Episode(number=episode.number + 1) for name, episode in case.episodes.items()}
+
+
+def _by_row(rule: Rule) -> bool:
+    return not rule.on_tick
 
 
 def _on_tick(case: Case, tick: Tick) -> list[Effect]:
@@ -163,8 +196,10 @@ def _on_tick(case: Case, tick: Tick) -> list[Effect]:
 
 
 def _end_silence(case: Case) -> list[Effect]:
-    """A row ends every episode that was about silence."""
+    """A row ends every episode that was about silence; only a look at the clock can have begun one."""
     effects: list[Effect] = []
+    if case.history.tick is None:
+        return effects
     for name, episode in case.episodes.items():
         if POLICY[name].row_ends and episode.told is not None:
             effects.append(_close(case, name, episode))
@@ -174,7 +209,7 @@ def _end_silence(case: Case) -> list[Effect]:
 def _look(case: Case, asked: Callable[[Any], bool]) -> list[Effect]:
     effects: list[Effect] = []
     history = case.history
-    for rule in RULES:
+    for rule in RULES if case.rules is None else case.rules:
         if asked(rule):
             name = rule.name
             sighting = rule.detect(history, case.limits.get(name, rule.limits))

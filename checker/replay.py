@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -12,6 +12,7 @@ import contract
 from checker import journal, judge, plan, process
 from checker.detectors import RULES
 from checker.events import Event, Life, Plan, Row, Tick, Unreadable
+from checker.history import History
 from checker.status import Status, tick
 from checker.tail import Decoder, Tail, fingerprint
 
@@ -81,39 +82,61 @@ def play(events: Iterable[Event], plan: Plan | None = None) -> judge.Case:
     return case
 
 
-def read(path: Path, watch: Callable[[judge.Case], None] | None = None) -> Replay:
-    """Replays a run folder with the looks at the clock that its journal holds, or a bare file.
+class Recording:
+    """A run folder with the looks at the clock that its journal holds, or a bare file; it can be played once.
+
+    Raises:
+        ValueError: there is nothing to replay; the message says what is missing and where.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.folder = path, path if path.is_dir() else None
+        file = path / contract.METRICS if self.folder else path
+        if not file.exists():
+            here = "no such file or folder" if not path.exists() else f"a folder without {contract.METRICS}"
+            raise ValueError(f"{path}: {here}")
+        self.tail = Tail(file)
+        self.tail.rewritten()
+        self.plan = plan.load(self.folder)[0] if self.folder else None
+        self.past = journal.recall(self.folder, fingerprint(file)) if self.folder else journal.Past()
+
+    def events(self, history: History) -> Iterator[Event]:
+        """Everything that happened, the end included; `history` must have folded each event before the next is taken.
+
+        Raises:
+            ValueError: the file is none that can be read.
+        """
+        finals = {after for after, look in self.past.ticks if look.final}
+        over = self.folder is None or _over(self.folder)
+        recorded = chain(self.tail.events(), self.tail.rest()) if over else self.tail.events()
+        for event in journal.merge(recorded, self.past.ticks):
+            if isinstance(event, Unreadable) and event.line == 0:
+                raise ValueError(f"{self.path}: {event.reason}")
+            yield event
+        last = _last_look(self.folder, history)
+        if last is not None and history.index not in finals:
+            yield last
+
+
+def read(
+    path: Path, watch: Callable[[judge.Case], None] | None = None, limits: Mapping[str, Any] | None = None
+) -> Replay:
+    """Replays a run folder or a bare file, by `limits` or those shipped.
 
     `watch` is shown the case whenever something followed from an event.
 
     Raises:
         ValueError: there is nothing to replay; the message says what is missing and where.
     """
-    folder = path if path.is_dir() else None
-    file = path / contract.METRICS if folder else path
-    if not file.exists():
-        here = "no such file or folder" if not path.exists() else f"a folder without {contract.METRICS}"
-        raise ValueError(f"{path}: {here}")
-    tail = Tail(file)
-    tail.rewritten()
-    past = journal.recall(folder, fingerprint(file)) if folder else journal.Past()
-    finals = {after for after, look in past.ticks if look.final}
-    case = judge.Case.open(plan.load(folder)[0] if folder else None)
+    recording = Recording(path)
+    case = judge.Case.open(recording.plan, limits)
     unreadable: list[Unreadable] = []
-    over = folder is None or _over(folder)
-    recorded = chain(tail.events(), tail.rest()) if over else tail.events()
-    for event in journal.merge(recorded, past.ticks):
+    for event in recording.events(case.history):
         if judge.step(case, event) and watch is not None:
             watch(case)
-        if isinstance(event, Unreadable):
-            if event.line == 0:
-                raise ValueError(f"{path}: {event.reason}")
-            if len(unreadable) < KEPT:
-                unreadable.append(event)
-    last = _last_look(folder, case)
-    if last is not None and case.history.index not in finals:
-        judge.step(case, last)
-    return Replay(path, case, tail.rows, tuple(unreadable))
+        if isinstance(event, Unreadable) and len(unreadable) < KEPT:
+            unreadable.append(event)
+    return Replay(path, case, recording.tail.rows, tuple(unreadable))
 
 
 def _over(folder: Path) -> bool:
@@ -125,9 +148,9 @@ def _over(folder: Path) -> bool:
     return status.state.final or process.look(process.parse(status.document)) is Life.GONE
 
 
-def _last_look(folder: Path | None, case: judge.Case) -> Tick | None:
+def _last_look(folder: Path | None, history: History) -> Tick | None:
     """The look that says that no more rows will come; None while the run may still write some."""
-    now = case.history.at or 0.0
+    now = history.at or 0.0
     if folder is None:
         return Tick(now=now, final=True)
     status = Status(folder)

@@ -6,7 +6,7 @@ A turn never waits: it takes what is there now and returns. What it concludes is
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -68,6 +68,7 @@ class Run:
         "gone_since",
         "journal",
         "life",
+        "limits",
         "mode",
         "name",
         "plan",
@@ -78,13 +79,13 @@ class Run:
         "urgent",
     )  # fmt: skip
 
-    def __init__(self, folder: Path, name: str, mode: Mode = Mode.ACT) -> None:
-        self.folder, self.name, self.mode = folder, name, mode
+    def __init__(self, folder: Path, name: str, mode: Mode = Mode.ACT, limits: Mapping[str, Any] | None = None) -> None:
+        self.folder, self.name, self.mode, self.limits = folder, name, mode, limits
         self.status = Status(folder)
         self.journal = journal.Journal(folder)
         self.tail = Tail(folder / contract.METRICS)
         self.plan = Plan()
-        self.case = judge.Case.open()
+        self.case = judge.Case.open(limits=limits)
         self.chase = Chase(self.status, mode, self._journal, self._say)
         self.acts: list[journal.Entry] = []
         self.unreadable: list[Unreadable] = []
@@ -184,7 +185,7 @@ class Run:
         """Starts the case anew, from byte 0, with what the journal knows about this file."""
         self.plan, problem = plan.load(self.folder)
         self._plan_stamp = _stamp(self.folder / contract.EXPERIMENT)
-        self.case = judge.Case.open(self.plan)
+        self.case = judge.Case.open(self.plan, self.limits)
         self.chase.pursuits.clear()
         self.unreadable = []
         self._stream = None

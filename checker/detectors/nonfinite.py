@@ -28,6 +28,8 @@ from checker.names import GRAD_NORM, TRAIN_LOSS, VAL_LOSS
 
 @dataclass(frozen=True)
 class Limits:
+    sure_rows: int = 1
+    """Rows in a row that settle a case without doubts: not one healthy or recovered public run had a NaN that left."""
     doubtful_rows: int = 3
     """Rows in a row that settle a doubtful case: the floor rule of the public corpus, with no false kill there."""
     from_start_rows: int = 12
@@ -53,7 +55,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
 
 def _loss(history: History, role: str, bad: Bad, limits: Limits) -> Sighting:
     doubts = _doubts(history, role, bad)
-    needed = limits.doubtful_rows if doubts else 1
+    needed = limits.doubtful_rows if doubts else limits.sure_rows
     if not bad.finite_before:
         needed = limits.from_start_rows
     final = history.tick is not None and history.tick.final

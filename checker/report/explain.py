@@ -9,7 +9,9 @@ import inspect
 import itertools
 import re
 import textwrap
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 from checker.detectors import RULES, Rule
 from checker.judge import POLICY, Hold, Policy
@@ -20,13 +22,13 @@ PARAGRAPHS = ("What it sees", "Why it matters", "How it decides", "What to do")
 _WIDTH = 100
 
 
-def text(rule: str | None) -> str:
-    """Everything about one rule, or a table of all of them.
+def text(rule: str | None, limits: Mapping[str, Any] | None = None) -> str:
+    """Everything about one rule, with its limits as they are in `limits` or as shipped; or a table of all rules.
 
     Raises:
         ValueError: there is no such rule; the message names the nearest ones.
     """
-    return _one(_find(rule)) if rule else _all()
+    return _one(_find(rule), limits or {}) if rule else _all()
 
 
 def headline(rule: str) -> str:
@@ -67,11 +69,12 @@ def _find(name: str) -> Rule:
     )
 
 
-def _one(rule: Rule) -> str:
+def _one(rule: Rule, limits: Mapping[str, Any]) -> str:
     parts = [f"{rule.name}: {headline(rule.name)}"]
     parts += [_fill(f"{label}: {paragraph(rule.name, label)}") for label in PARAGRAPHS]
     parts.append("Policy:\n" + "\n".join(_policy(POLICY[rule.name])))
-    parts.append("Limits:\n" + ("\n".join(_limits(rule)) or "  none: this rule has nothing to set"))
+    told = _limits(rule, limits.get(rule.name, rule.limits))
+    parts.append("Limits:\n" + ("\n".join(told) or "  none: this rule has nothing to set"))
     if rule.needs:
         parts.append(f"Needs in the log: {', '.join(rule.needs)}")
     return "\n\n".join(parts) + "\n"
@@ -114,11 +117,12 @@ def _span(hold: Hold) -> str:
     return share if hold.share else rows
 
 
-def _limits(rule: Rule) -> list[str]:
+def _limits(rule: Rule, limits: Any) -> list[str]:
     reasons = _reasons(rule.module)
     lines = []
     for field in dataclasses.fields(rule.limits):
-        lines.append(f"  {field.name} = {getattr(rule.limits, field.name)!r}")
+        shipped, value = getattr(rule.limits, field.name), getattr(limits, field.name)
+        lines.append(f"  {field.name} = {value!r}" + (f"  (shipped: {shipped!r})" if value != shipped else ""))
         if reason := reasons.get(field.name):
             lines.append(textwrap.indent(_fill(reason), "      "))
     return lines

@@ -68,8 +68,8 @@ class Folder:
 class Watcher:
     """A run under watch, with a clock that only moves when told."""
 
-    def __init__(self, folder, mode=Mode.ACT, at=START + 12):
-        self.run, self.at, self.mono, self.notices = Run(folder.path, folder.path.name, mode), at, 1000.0, []
+    def __init__(self, folder, mode=Mode.ACT, at=START + 12, limits=None):
+        self.run, self.at, self.mono, self.notices = Run(folder.path, folder.path.name, mode, limits), at, 1000.0, []
 
     def turn(self, after=0.0, *, beat=True):
         self.at, self.mono = self.at + after, self.mono + after

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import contract
-from checker import replay
+from checker import caution, replay
 from checker.terms import Mode
 
 REWRITTEN = "a line that went on after the end"
@@ -77,10 +77,10 @@ STORIES = {
 class Story:
     """Plays a story to a live checker, with restarts of the checker in between."""
 
-    def __init__(self, path, restarts=()):
-        self.folder = Folder(path).rows().status()
+    def __init__(self, path, restarts=(), limits=None):
+        self.folder, self.limits = Folder(path).rows().status(), limits
         self.progress, self.process, self.restarts = START, None, set(restarts)
-        self.watcher = Watcher(self.folder, Mode.OBSERVE).turn()
+        self.watcher = Watcher(self.folder, Mode.OBSERVE, limits=limits).turn()
 
     def play(self, story):
         for number, (what, value) in enumerate(story):
@@ -88,7 +88,7 @@ class Story:
             self.watcher.turn(1)
             if number in self.restarts:
                 self.watcher.run.close()
-                self.watcher = Watcher(self.folder, Mode.OBSERVE, self.watcher.at).turn(1)
+                self.watcher = Watcher(self.folder, Mode.OBSERVE, self.watcher.at, self.limits).turn(1)
         self.watcher.turns(4)  # until what is over counts as over
         return self
 
@@ -119,8 +119,8 @@ class Story:
         self.folder.status(process=self.process)
 
 
-def assert_lawful(folder):
-    found = [finding.id for finding in replay.read(folder.path).case.findings]
+def assert_lawful(folder, limits=None):
+    found = [finding.id for finding in replay.read(folder.path, limits=limits).case.findings]
     told = []
     for entry in folder.journal("file", "finding"):
         told = [] if entry["kind"] == "file" else [*told, entry["id"]]  # what follows is about another file
@@ -148,6 +148,14 @@ def test_also_when_the_daemon_was_restarted_after_every_act(tmp_path, story):
     often = Story(tmp_path / "often", restarts=range(len(story))).play(story).folder
     assert often.told() == once.told()
     assert_lawful(often)
+
+
+@pytest.mark.usefixtures("clock_rules")
+@pytest.mark.parametrize("story", STORIES.values(), ids=STORIES.keys())
+def test_by_other_limits_too(tmp_path, story):
+    limits = caution.limits(2)
+    restarts = () if story is STORIES[REWRITTEN] else range(len(story))
+    assert_lawful(Story(tmp_path / "exp", restarts, limits).play(story).folder, limits)
 
 
 SERIAL = itertools.count()
