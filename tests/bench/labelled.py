@@ -45,6 +45,8 @@ class Group(NamedTuple):
     runs: list[Run]
     missing: int = 0
     """Labels without a file."""
+    tuned: bool = True
+    """Whether tuned limits are scored on it too; not where that would flatter them without saying so."""
 
 
 def zoo(folder: Path) -> list[Group]:

@@ -52,7 +52,7 @@ def groups(options: argparse.Namespace) -> tuple[Group | None, list[Group]]:
     found = [group for group in zoo if not options.split or group.name in options.split]
     if options.public:
         public = labelled.group(labelled.PUBLIC, *options.public)
-        found.append(public)
+        found.append(public._replace(tuned=tune is not None))
         if tune is None:
             tune, scored = labelled.halves(public)
             found.append(scored)
@@ -70,10 +70,7 @@ def scored(
             task = progress.add_task("tuning peers", total=contest.tuning_passes(peers, tune.runs))
             best = contest.tuned(peers, tune.runs, jobs=options.jobs, tell=lambda runs: progress.advance(task, runs))
         for group in found:
-            # Limits tuned on a part of a group's own runs would flatter the peers there.
-            tools = (
-                plain if group.name == labelled.PUBLIC and tune is not None and tune.name != "tune" else plain + best
-            )
+            tools = plain + best if group.tuned else plain
             bar = progress.add_task(group.name, total=contest.passes(tools, group.runs))
             played = contest.play(
                 tools, group.runs, jobs=options.jobs, tell=lambda runs, bar=bar: progress.advance(bar, runs)

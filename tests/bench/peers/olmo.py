@@ -22,7 +22,7 @@ def _spikes(window: int, sigmas: float) -> Callable[[float], bool]:
         answer = False
         if len(recent) == window:
             mean = sum(recent) / window
-            spread = math.sqrt(sum([(past - mean) * (past - mean) for past in recent]) / window)
+            spread = math.dist(recent, [mean] * window) / math.sqrt(window)  # in C: this is done for every row
             answer = spread >= 1e-10 and value > mean + sigmas * spread
         recent.append(value)
         return answer
