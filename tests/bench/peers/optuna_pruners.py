@@ -1,11 +1,11 @@
 """Optuna's pruners, the package itself: median, successive halving, patient.
 
 Source: optuna.pruners (5.0): MedianPruner with 5 start-up trials and no warm-up; SuccessiveHalvingPruner with
-reduction factor 4 and `auto` resource; PatientPruner around the median pruner (no default patience; 10 is the one in
-its example scale of 100 reports). The runs of one program are the trials of one in-memory study, in the order of
-their names; a trial reports its monitored value once per per cent of the plan, because trials must report at
-comparable steps. A pruned trial is told as pruned, the others as complete, and only those are compared with, as in a
-real study.
+reduction factor 4 and `auto` resource; PatientPruner around the median pruner, whose patience has no default: 10 is
+our choice. The runs of one program are the trials of one in-memory study, in the order of their names; a trial reports
+its monitored value at most once per per cent of the plan, because trials must report at comparable steps. A pruned
+trial is told as pruned, one that ends in NaN as failed, the others as complete, and only those are compared with, as
+in a real study.
 
 A pruner asks whether a trial will be the best, not whether it is broken: its stops of healthy runs are meant, and
 stand in the table because pruners are what people run for this purpose.
