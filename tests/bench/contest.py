@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from labelled import HARD, MUST_LIVE, Run, programs, sample
+from labelled import HARD, MUST_LIVE, QUIET, Run, programs, sample
 from peers import PEERS, stream
 from peers.base import Peer, Point, Setup
 
@@ -21,7 +21,7 @@ CHUNK = 16
 """Runs in one task. Where runs are compared, a task is a whole program."""
 
 FALSE = 0.01
-"""The share of must-live runs that a tuned peer may speak up about."""
+"""The share of must-live runs that a tuned peer may stop, or speak up about where there is nothing to say."""
 
 TUNED_ON = 600
 """Runs of the tune split that grids are tried on, at most."""
@@ -161,8 +161,8 @@ def ours(run: Run) -> Verdict:
 def tuned(peers: Sequence[Peer], runs: Sequence[Run], *, jobs: int | None, tell: Callable[[int], None]) -> list[Tool]:
     """Each peer at its best on `runs`.
 
-    Best is the highest recall of hard faults among the limits that speak up about at most 1 % of the must-live runs; if
-    none does, the limits with the fewest such runs. Whoever is equal stays closest to the documents.
+    Best is the highest recall of hard faults among the limits that are wrong about at most 1 % of the must-live runs;
+    if none is, the limits with the fewest such runs. Whoever is equal stays closest to the documents.
     """
     tools = [Tool(peer, tuple(limits.items()), tuned=True) for peer in peers for limits in peer.variants()]
     chosen = sample(runs, TUNED_ON)
@@ -181,10 +181,14 @@ def tuning_passes(peers: Sequence[Peer], runs: Sequence[Run]) -> int:
 
 def _worth(verdicts: Verdicts, runs: Sequence[Run]) -> tuple[float, ...]:
     """Larger is better: within the bound first, then recall, then few false words."""
-    false = sum(verdicts[run.id].seen is not None for run in runs if run.label in MUST_LIVE)
+    false = sum(_wrong(verdicts[run.id], run.label) for run in runs)
     hits = sum(verdicts[run.id].seen is not None for run in runs if run.label in HARD)
     live = sum(run.label in MUST_LIVE for run in runs)
     return (1, hits, -false) if false <= FALSE * live else (0, -false, hits)
+
+
+def _wrong(verdict: Verdict, label: str) -> bool:
+    return (label in MUST_LIVE and verdict.stop is not None) or (label in QUIET and verdict.seen is not None)
 
 
 def choose(names: Sequence[str] | None) -> tuple[list[Peer], list[Peer]]:

@@ -10,8 +10,14 @@ from typing import Any, NamedTuple
 import contract
 from checker import backtest
 
-MUST_LIVE = frozenset({"healthy", "spike_recovered", "harmless"})
-"""Stopping one of these is the fault that matters. `harmless`: a fault was staged, and it did no harm."""
+QUIET = frozenset({"healthy", "spike_recovered", "harmless"})
+"""Nothing needs to be said about these. `harmless`: a fault was staged, and it did no harm."""
+
+SHIFTED = frozenset({"shifted"})
+"""Healthy runs whose loss rose all the same, as data or objective changed: whether to tell is a matter of taste."""
+
+MUST_LIVE = QUIET | SHIFTED
+"""Stopping one of these is the fault that matters."""
 
 HARD = frozenset({"nan", "hidden_nan", "explosion", "diverged", "dead_lr", "stall"})
 """Broken beyond doubt: to be found by everyone."""

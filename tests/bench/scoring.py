@@ -8,7 +8,7 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from contest import Verdict
-from labelled import HARD, MUST_LIVE, SOFT, Run, programs
+from labelled import HARD, MUST_LIVE, QUIET, SOFT, Run, programs
 
 from checker.backtest import interval
 
@@ -41,7 +41,7 @@ class Score:
 
     false_stops: Count
     false_words: Count
-    """Must-live runs about which anything was said, stop or alert."""
+    """Quiet runs about which anything was said, stop or alert."""
     programs_stopped: Count
     """Programs with a false stop, among those with must-live runs."""
     programs_named: Count
@@ -59,13 +59,13 @@ class Score:
 
 
 def score(verdicts: Mapping[str, Verdict], runs: Sequence[Run], rows: Mapping[str, int]) -> Score:
-    live, hard, soft = (_of(runs, labels) for labels in (MUST_LIVE, HARD, SOFT))
+    live, quiet, hard, soft = (_of(runs, labels) for labels in (MUST_LIVE, QUIET, HARD, SOFT))
     delays, stops = (_delays(verdicts, hard, rows, what) for what in ("seen", "stop"))
     return Score(
         false_stops=stopped(verdicts, live),
-        false_words=seen(verdicts, live),
+        false_words=seen(verdicts, quiet),
         programs_stopped=_programs(live, {run.id for run in live if verdicts[run.id].stop is not None}),
-        programs_named=_programs(live, {run.id for run in live if verdicts[run.id].seen is not None}),
+        programs_named=_programs(quiet, {run.id for run in quiet if verdicts[run.id].seen is not None}),
         hard_stopped=stopped(verdicts, hard),
         hard_seen=seen(verdicts, hard),
         hard_by_program=_by_program(verdicts, hard),

@@ -30,15 +30,15 @@ CLASSES = ("label", "runs", "stopped", "seen", "delay, stop", "delay, word")
 
 LEGEND = """\
 - **false stops**: runs that must live ({live}) and were stopped; with the exact (Clopper-Pearson) 95 % interval.
-  A tool that only alerts has none (n/a). **false words**: the same for any verdict, stop or alert.
+  A tool that only alerts has none (n/a). **false words**: any verdict, stop or alert, about {quiet}.
 - **programs**: programs (model, data, optimizer and logger together) with a false stop; **programs named**: with a
   false word. Sick runs come in families, so one run is not one observation.
 - **hard stopped / seen**: {hard}; **soft seen**: {soft}.
   Not scored: {unscored}. **per program**: hard faults seen, mean over programs.
 - **delay**: median from the labelled onset of a hard fault to the first word or stop, in % of the run; **before
   onset**: hard faults whose first word came more than {early:.0%} of the run before it.
-- **tuned**: the limits from the peer's grid with the highest recall of hard faults that speak up about at most 1 % of
-  the must-live runs of {tuned_on}; if none does, those with the fewest. Not changed for ours.
+- **tuned**: the limits from the peer's grid with the highest recall of hard faults, among those with a false stop or
+  word in at most 1 % of the must-live runs of {tuned_on}; if none has so few, those with the fewest. Ours is not tuned.
 - Peers are fed one row at a time. Those that run once per epoch or validation are asked where the log has a validation
   loss; without one, once per epoch that it names, or 50 times. Where a log does not declare its length, peers (not
   ours) are told the number of its rows as the planned length, as their host framework would.
@@ -118,6 +118,7 @@ def legend(tune: Group | None) -> str:
     chosen = 0 if tune is None else len(labelled.sample(tune.runs, contest.TUNED_ON))
     return LEGEND.format(
         live=", ".join(sorted(labelled.MUST_LIVE)),
+        quiet=", ".join(sorted(labelled.QUIET)),
         early=scoring.EARLY,
         hard=", ".join(sorted(labelled.HARD)),
         soft=", ".join(sorted(labelled.SOFT)),

@@ -70,7 +70,7 @@ def test_a_label_of_no_class_is_an_error(zoo):
 
 
 def test_no_label_is_in_two_classes():
-    classes = (labelled.MUST_LIVE, labelled.HARD, labelled.SOFT, labelled.UNSCORED)
+    classes = (labelled.QUIET, labelled.SHIFTED, labelled.HARD, labelled.SOFT, labelled.UNSCORED)
     assert len(frozenset.union(*classes)) == sum(map(len, classes))
 
 
@@ -99,13 +99,17 @@ def test_a_score_counts_runs_programs_and_delay():
         Run("f", None, "stall", "q"),
         Run("g", None, "overfit", "q", onset=1),
         Run("h", None, "unclear", "r"),
+        Run("i", None, "shifted", "s"),
+        Run("j", None, "shifted", "s"),
     ]
     said = {"a": Verdict(3, 3), "b": Verdict(None, 4), "d": Verdict(60, 40), "e": Verdict(None, 80), "h": Verdict(1, 1)}
+    said |= {"i": Verdict(None, 5), "j": Verdict(5, 5)}
     verdicts = {run.id: said.get(run.id, Verdict()) for run in runs}
     score = scoring.score(verdicts, runs, dict.fromkeys(verdicts, 100))
-    assert score.false_stops == (1, 3)
+    assert score.false_stops == (2, 5)
     assert score.false_words == (2, 3)
-    assert score.programs_stopped == score.programs_named == (1, 2)
+    assert score.programs_stopped == (2, 3)
+    assert score.programs_named == (1, 2)
     assert score.hard_stopped == (1, 3)
     assert score.hard_seen == (2, 3)
     assert score.hard_by_program == 0.5
