@@ -4,8 +4,9 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_BENCH := $(VENV)/.ready-bench
 
-.PHONY: help setup demo test lint format bench-latency bench-replay clean
+.PHONY: help setup demo test lint format zoo bench-latency bench-quality bench-replay clean
 
 help:           ## what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -17,6 +18,10 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)'
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[trainer,dev]'
+	touch $@
+
+$(READY_BENCH): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' --editable '.[trainer,bench]'
 	touch $@
 
 demo: $(READY)  ## train eight models, one healthy, under the checker's eyes (under 4 minutes)
@@ -40,6 +45,12 @@ bench-latency: $(READY) ## from a NaN on disk to the kill request on disk
 
 bench-replay: $(READY) ## the speed of a replay with all rules on, and the memory of a run
 	$(BIN)/python tests/bench/replay_speed.py
+
+zoo: $(READY_BENCH) ## train thousands of small models, healthy and broken, as material for bench-quality (under an hour)
+	$(BIN)/python tests/bench/zoo/make.py
+
+bench-quality: zoo ## false stops, recall and delay of ours and its peers (ARGS="--public RUNS LABELS" for more)
+	$(BIN)/python tests/bench/quality.py $(ARGS)
 
 clean:          ## forget the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
