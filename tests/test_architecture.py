@@ -13,7 +13,7 @@ from checker.detectors import RULES
 from checker.judge import POLICY
 
 ROOT = Path(__file__).parent.parent
-INNER = ("events", "finding", "names", "series", "gaps", "history", "trend", "judge", "caution", "conformal")
+INNER = ("events", "finding", "names", "series", "gaps", "history", "trend", "witness", "judge", "caution", "conformal")
 HANDS = {
     "os", "time", "datetime", "signal", "pathlib", "random", "logging", "subprocess", "socket", "threading", "watchdog",
     "jinja2", "rich",

@@ -123,9 +123,8 @@ def _learns_since(history: History, row: int, limits: Limits) -> bool:
     train = history.train
     if len(train.levels) < 3:
         return False
-    block = (
-        train.block_at(row) + len(train.levels) - 1
-    ) // 2  # a smoothed loss still falls when nothing moves any more
+    onset = train.block_at(row)
+    block = onset + (len(train.levels) - 1 - onset) // 4  # a smoothed loss falls on for a while when nothing moves
     then = median(train.levels[max(0, block - 2) : block + 3])
     noise = 2 * train.spread()  # two medians of five each stay within it
     return then - train.level() > max(limits.still_falls * abs(then), noise)

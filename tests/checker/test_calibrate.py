@@ -258,7 +258,7 @@ def cautious(tmp_path):
 def test_once_replay_and_backtest_judge_by_the_file_and_say_so(cautious, capsys):
     root, lives, dies = cautious
     main(["once", str(root)])
-    assert f"limits from {root / limits.FILE}: 24 differ from the shipped ones" in capsys.readouterr().err
+    assert f"limits from {root / limits.FILE}: 27 differ from the shipped ones" in capsys.readouterr().err
     assert [act for entry in lives.journal("finding") if (act := entry["action"]) != "alert"] == []
     assert [act for entry in dies.journal("finding") if (act := entry["action"]) != "alert"] == ["kill"]
     main(["replay", str(lives.path), str(dies.path)])

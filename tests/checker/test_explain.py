@@ -27,7 +27,7 @@ def test_the_reason_beside_a_limit_is_told():
 
 
 def test_a_policy_is_told_in_rows_and_shares():
-    assert "after it held for 5 rows and 2 % of the rows so far" in explain.text("divergence")
+    assert "after it held for 10 rows and 2 % of the rows so far" in explain.text("dead_lr")
     assert "when suspected  warning, alert, at once" in explain.text("nonfinite")
     assert "episode over    with the next row" in explain.text("stall")
 

@@ -15,8 +15,8 @@ SILENT = [
 KILLS = [
     pytest.param({"train": "2.0-0.01x100 5.0*1.5x30"}, 120, id="grows without bound"),
     pytest.param({"train": "2.0-0.01x100 1e6x20"}, 112, id="jumps and stays"),
-    pytest.param({"train": "2.3 2.4 9.0 40.0 200.0 1e3 1e4"}, 6, id="from the first steps"),
-    pytest.param({"train": "2.0-0.01x60", "val": "2.0-0.01x30 1e4x20"}, 50, id="in validation only"),
+    pytest.param({"train": "2.3 2.4 9.0 40.0 200.0 1e3 1e4 1e4x10"}, 12, id="from the first steps"),
+    pytest.param({"train": "2.0-0.01x60", "val": "2.0-0.01x30 1e4x29"}, 54, id="in validation only"),
     pytest.param({"train": "-5.0-0.05x60~0.01 300.0x20"}, 72, id="from negative"),
 ]
 
