@@ -57,7 +57,7 @@ POLICY: dict[str, Policy] = {
     "hidden_nan": Policy(sure=_KILL),
     # Level, not a single value, is already what these rules look at; the hold outlasts a spike that comes back.
     "explosion": Policy(sure=_KILL, hold_sure=Hold(2, 0.005)),
-    "divergence": Policy(sure=_KILL, hold=Hold(2), hold_sure=Hold(2)),
+    "divergence": Policy(sure=_KILL, hold=Hold(1), hold_sure=Hold(2)),
     "gradient_explosion": Policy(sure=_KILL, hold=Hold(3, 0.0), hold_sure=Hold(3, 0.01)),
     "drift": Policy(hold=Hold(5, 0.02)),
     "oscillation": Policy(hold=Hold(10, 0.05)),

@@ -31,15 +31,16 @@ class Witness(StrEnum):
     """It did not."""
 
 
-SHORT_ROWS = 5
+SHORT_ROWS = 3
 SHORT_SHARE = 0.02
 """Rows, and share of the planned rows, that a rise must last in any case: longer than a stretch of bad batches, which
 is up to 1 % of a run in the zoo."""
 
 ALONE_ROWS = 20
+ALONE_EPOCHS = 5
 ALONE_SHARE = 0.05
 """The same where no validation loss confirms it: longer than the first steep part of the way back from harder data. A
-row that stands for an epoch outlasts that by itself, so there the shorter number of rows will do."""
+row that stands for an epoch outlasts that by itself, so there fewer rows will do."""
 
 
 def settled(history: History, onset_row: int) -> bool:
@@ -49,7 +50,7 @@ def settled(history: History, onset_row: int) -> bool:
 
 def long_enough(history: History, onset_row: int) -> bool:
     """Whether a rise since `onset_row` has lasted so long that it needs no second witness."""
-    rows = SHORT_ROWS if history.per_epoch else ALONE_ROWS
+    rows = ALONE_EPOCHS if history.per_epoch else ALONE_ROWS
     return history.index - onset_row >= max(rows, ALONE_SHARE * history.planned_rows)
 
 

@@ -60,7 +60,7 @@ class Limits:
     rest: float = 0.25
     """An excess under this share of its peak is what is left of a spike, and must have outlasted the peak by this share
     of the curve."""
-    alone_lost: float = 0.7
+    alone_lost: float = 0.75
     """Part of the drop that must be lost where no validation loss confirms it: harder data cost less than that."""
 
 

@@ -220,7 +220,7 @@ def of_healthy(fate: Fate, story: str, traits: Traits) -> Label:
         return Label(UNSCORED, None, "no fault was put in, and it ended with NaN")
     rose = diverged(fate) or drifted(fate)
     if not traits.falls:
-        return Label(SHIFTED, None, "this objective's loss rises") if rose or overfit(fate) else Label("healthy")
+        return Label(SHIFTED, None, "this objective's loss rises") if rose or overfit(fate) or _was_overfit(fate) else Label("healthy")
     if rose and story in CHANGES and not (diverged(fate) and _end(fate.val) > fate.val[0]):
         return Label(SHIFTED, None, "the data changed: " + rose.reason)
     if rose or _end(fate.val) > fate.val[0] + 0.5 * abs(fate.val[0]):
