@@ -31,27 +31,40 @@ class Witness(StrEnum):
     """It did not."""
 
 
-SHORT_ROWS = 3
-SHORT_SHARE = 0.02
-"""Rows, and share of the planned rows, that a rise must last in any case: longer than a stretch of bad batches, which
-is up to 1 % of a run in the zoo."""
+SHORT_ROWS, SHORT_SHARE, SHORT_PAST = 3, 0.02, 0.1
+"""How long a rise must last in any case: rows, share of the planned rows, or share of the rows so far where that is
+less. Longer than a stretch of bad batches, which is up to 1 % of a run in the zoo."""
 
-ALONE_ROWS = 20
+ALONE_ROWS, ALONE_SHARE, ALONE_PAST = 20, 0.05, 0.25
 ALONE_EPOCHS = 5
-ALONE_SHARE = 0.05
 """The same where no validation loss confirms it: longer than the first steep part of the way back from harder data. A
 row that stands for an epoch outlasts that by itself, so there fewer rows will do."""
+
+EARLY = 0.1
+"""Share of the declared plan in which a rise must have lasted as long as all that went before it. Too high a learning
+rate does harm there that is often mended when it decays (3 healthy runs of one program of the zoo), and the checker has
+seen too little of the run to know better."""
+
+
+def lasted(history: History, onset_row: int, rows: int, share: float, past: float) -> bool:
+    """Whether a rise since `onset_row` has lasted `rows`, and `share` of the plan or `past` of the rows so far."""
+    return history.index - onset_row >= max(rows, min(share * history.planned_rows, past * history.index))
 
 
 def settled(history: History, onset_row: int) -> bool:
     """Whether a rise since `onset_row` has lasted longer than a spike does."""
-    return history.index - onset_row >= max(SHORT_ROWS, SHORT_SHARE * history.planned_rows)
+    return lasted(history, onset_row, SHORT_ROWS, SHORT_SHARE, SHORT_PAST)
 
 
 def long_enough(history: History, onset_row: int) -> bool:
     """Whether a rise since `onset_row` has lasted so long that it needs no second witness."""
     rows = ALONE_EPOCHS if history.per_epoch else ALONE_ROWS
-    return history.index - onset_row >= max(rows, ALONE_SHARE * history.planned_rows)
+    return lasted(history, onset_row, rows, ALONE_SHARE, ALONE_PAST)
+
+
+def premature(history: History, onset_row: int) -> bool:
+    """Whether it is so early in the plan that a rise since `onset_row` may still be mended."""
+    return history.progress is not None and history.progress < EARLY and 2 * onset_row > history.index
 
 
 def validation(history: History, onset_row: int, *, share: float = 0.2, noises: float = 3.0) -> Witness:

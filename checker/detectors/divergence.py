@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from checker.finding import Grade, Sighting
 from checker.history import History
 from checker.trend import Rise, rise
-from checker.witness import Witness, long_enough, settled, validation
+from checker.witness import Witness, long_enough, premature, settled, validation
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,6 @@ class Limits:
     """Excess in the same units that needs no gain: a run that diverged before it had learned anything."""
     excursions: float = 1.5
     """Excess in units of the largest excursion that this run recovered from."""
-    early: float = 0.1
-    """Share of the declared plan in which nothing is killed for a rise: there a kill saves little, and what too high a
-    learning rate broke is often mended when it decays (3 runs of one validation program in the zoo)."""
     of_peak: float = 0.2
     rest: float = 0.25
     """An excess under this share of its peak is what is left of a spike, and must have outlasted the peak by this share
@@ -97,15 +94,15 @@ def _weighed(history: History, found: Rise, limits: Limits) -> Sighting | None:
     sure = (
         (confirmed or found.lost_share >= limits.alone_lost)
         and _beyond_wandering(found, limits)
-        and not _young(history, found, limits)
+        and not _remains(found, limits)
+        and not premature(history, found.onset_row)
     )
     return sighting(found, Grade.SURE if sure else Grade.SUSPECT, witness)
 
 
-def _young(history: History, found: Rise, limits: Limits) -> bool:
-    """Whether it is early in the plan, or the curve has just come down from a far higher peak."""
-    early = history.progress is not None and history.progress < limits.early
-    return early or (found.excess < limits.of_peak * found.peak and found.since_peak < limits.rest * found.blocks)
+def _remains(found: Rise, limits: Limits) -> bool:
+    """Whether the excess is what is left of a far higher peak, not long ago."""
+    return found.excess < limits.of_peak * found.peak and found.since_peak < limits.rest * found.blocks
 
 
 def _beyond_wandering(found: Rise, limits: Limits) -> bool:

@@ -32,6 +32,8 @@ class Limits:
     min_values: int = 8
     ratio: float = 10.0
     """Level over usual level: Megatron-LM's re-run machine takes the same factor over its calibrated maximum."""
+    huge: float = 100.0
+    """The same that is told before the next evaluation: harder data make it 10 to 40 in the zoo."""
     lost_share: float = 0.25
     """Confirmation by the loss: the part of its gain that is lost."""
     over_best: float = 0.5
@@ -62,7 +64,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
         return None
     witness = validation(history, grad.rows[era + onset])
     alone = long_enough(history, grad.rows[era + onset])
-    if witness is Witness.DENIES or (witness is Witness.WAITING and not alone):
+    if witness is Witness.DENIES or (witness is Witness.WAITING and not alone and level < limits.huge * usual):
         return None
     confirmed = confirmed and (alone or witness is Witness.AGREES)
     return Sighting(

@@ -70,10 +70,15 @@ def test_no_word_before_the_next_evaluation():
 
 
 def test_an_early_rise_is_told_and_not_killed():
-    curve = "2.0-0.02x80~0.01 2.0x120~0.02"
+    curve = "2.0-0.02x80~0.01 2.0x70~0.02"
     early = play(rows(train=curve, val=curve), experiment(total_steps=4000))
     assert ("divergence", "alert") in told(early)
     assert early.kill is None
+
+
+def test_an_early_rise_that_lasts_as_long_as_all_before_is_killed():
+    curve = "2.0-0.02x80~0.01 2.0x120~0.02"
+    assert 160 <= play(rows(train=curve, val=curve), experiment(total_steps=4000)).kill.row < 170
 
 
 def test_a_loss_that_returns_to_nothing_from_below_is_a_policy_that_learned():

@@ -107,9 +107,9 @@ def test_a_score_counts_runs_programs_and_delay():
     verdicts = {run.id: said.get(run.id, Verdict()) for run in runs}
     score = scoring.score(verdicts, runs, dict.fromkeys(verdicts, 100))
     assert score.false_stops == (2, 5)
-    assert score.false_words == (2, 3)
+    assert score.false_words == (2, 2)
     assert score.programs_stopped == (2, 3)
-    assert score.programs_named == (1, 2)
+    assert score.programs_named == (1, 1)
     assert score.hard_stopped == (1, 3)
     assert score.hard_seen == (2, 3)
     assert score.hard_by_program == 0.5
