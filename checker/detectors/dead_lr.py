@@ -7,9 +7,11 @@ Why it matters: steps with no learning rate cost as much as others and change no
 nobody notices; a scheduler stepped per batch instead of per epoch is the usual cause.
 
 How it decides: zero for 10 rows and 2 % of the run with a loss that stopped improving, unless the declared plan is
-nine tenths done. Below a thousandth of its top before half of the declared plan. Constant over a fifth of the plan
-although the declared schedule decays by then. Below a tenth of the declared peak after twice the declared warm-up. A
-rate printed with two decimals reads 0.00 while the model learns: a loss that still falls overrules a zero.
+nine tenths done. Below a thousandth of its top before half of the declared plan, or, where no plan is declared, below
+a ten-thousandth for a fifth of the rows (15 of 66 in the zoo's tune split were found by nothing else). Constant over
+a fifth of the plan although the declared schedule decays by then. Below a tenth of the declared peak after twice the
+declared warm-up. A rate printed with two decimals reads 0.00 while the model learns: a loss that still falls
+overrules a zero.
 
 What to do: make the schedule as long as the training (`decay_steps` = `steps`), step it once per optimizer step, and
 keep a floor of a tenth of the peak.

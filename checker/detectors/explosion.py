@@ -9,8 +9,11 @@ It is the last finite stage before NaN.
 How it decides: the median of the last three values, so that a single bad batch cannot do it, is compared with a
 yardstick: the level at the start, or the median of the first tenth where that is higher (losses that rise during
 warm-up, as from 12 to 17 and down to 6, are healthy). It must exceed three times the yardstick (ten times for the
-validation loss), lie above it by twice the whole gain of the run and twenty times its noise, and hold four fifths of
-the values just before: a spike that decays is on its way back. A loss that starts at or below 0 has no scale and
+validation loss, and for a run that had not gained a quarter of its start: a generator's loss climbs while its
+training is well), lie above it by twice the whole gain of the run and twenty times its noise, above everything before
+the onset, and not be coming down. It is certain when the validation loss agrees, or after 5 % of the plan (a quarter
+of the rows so far) where there is none; at a hundred times the start it need only outlast a spike. Where the
+validation loss denies it, it is reported and nothing is killed. A loss that starts at or below 0 has no scale and
 needs 20 values first.
 
 What to do: lower the learning rate by a factor of ten or clip gradients to 1.0, and resume from the checkpoint before

@@ -8,11 +8,12 @@ and some loops skip every step once the gradients are gone. The curve looks calm
 the run wastes its whole remaining budget without a single bad number in its loss.
 
 How it decides: a NaN gradient norm 3 times in a row beside a loss that is frozen or 0, or 10 times beside any loss,
-is certain. So is a loss of exactly 0 for 5 rows right after a level above a tenth of the start: real losses approach
-0, they do not jump onto it. A loss that repeats itself exactly for 20 rows and 2 % of the run is certain only where
-it usually changed from row to row, has more than four digits and has not fallen below half of the start: a small
-problem may simply be solved. An infinite gradient norm is normal while a loss scaler looks for its scale (16 halvings
-from 65,536), so it needs 40.
+is certain. So is a loss of exactly 0 for 20 rows right after a level above a tenth of the start, unless a validation
+loss is finite since: real losses approach 0, but a confident model may get a whole batch right (up to 6 rows in a row
+in the zoo). A loss that repeats itself exactly for 20 rows and 2 % of the run is certain only where it usually
+changed from row to row, has more than four digits and has not fallen below half of the start: a small problem may
+simply be solved. An infinite gradient norm is normal while a loss scaler looks for its scale (16 halvings from
+65,536), so it needs 40.
 
 What to do: look at the unfiltered loss (`logging_nan_inf_filter=False` in Hugging Face's Trainer), return to the last
 checkpoint with a finite gradient norm, and treat it as NaN: lower learning rate, clipping, bf16 instead of fp16.

@@ -6,7 +6,7 @@ train loss that went on falling since then.
 Why it matters: from the best evaluation on, the model learns the training set by heart. The checkpoint of that moment
 is the better model, and the compute since then bought nothing.
 
-How it decides: the level must be 5 % (suspected) or 10 % (certain) above the best, which is the definition used for
+How it decides: the level must be 8 % (suspected) or 10 % (certain) above the best, which is the definition used for
 the public corpus, beyond three times the noise of the validation curve, with no new best for at least three
 evaluations and a tenth of all. The train loss must be lower now than at the best evaluation; if both rise it is
 divergence, not this. When another metric was declared as the one that counts and it is still improving, the finding
@@ -30,7 +30,7 @@ class Limits:
     min_evaluations: int = 5
     suspect: float = 0.08
     sure: float = 0.10
-    """Relative excess over the best level; 10 % is the corpus' definition, half of it its early sign."""
+    """Relative excess over the best level; 10 % is the corpus' definition, and somewhat less its early sign."""
     noises: float = 3.0
     """Excess in units of the noise of the validation curve: the lowest of many medians of three lies low by chance, so
     the corpus' factor of 2, meant for one look at the end, is not enough for a look at every evaluation."""
