@@ -1,6 +1,6 @@
 """Trains the zoo: thousands of real runs of real models, sick ones, healthy ones, and the healthy ones' odd habits.
 
-    python tests/bench/zoo/make.py [--split tune …] [--only PART] [--jobs N]
+    python tests/bench/zoo/make.py [--split tune …] [--only PART] [--jobs N] [--keep]
 
 Writes `runs/<split>/<run>.jsonl` as the program's logger would, and `runs/<split>.labels.jsonl` with what became of
 each. Everything follows from the names of the programs: the same machine and torch make the same runs again. What was
@@ -31,7 +31,8 @@ import torch
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from entries import entries  # noqa: E402  # after the path that makes the zoo's modules importable
+import keep  # noqa: E402  # after the path that makes the zoo's modules importable
+from entries import entries  # noqa: E402
 from loggers import LOGGERS, Plan  # noqa: E402
 from members import members, run_name  # noqa: E402
 from origin import current, fingerprint  # noqa: E402
@@ -80,6 +81,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="train only programs whose name contains this")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--output", type=Path, default=RUNS)
+    parser.add_argument("--keep", action="store_true", help=f"write {keep.KEPT.name} anew from what is there")
     return parser.parse_args()
 
 
@@ -107,6 +109,9 @@ def main() -> None:
     with ProcessPoolExecutor(options.jobs) as pool:
         for split in options.split:
             split_made(split, options.only, options.output, pool)
+        if options.keep:
+            count = keep.keep(options.output, pool)
+            print(f"{keep.KEPT}: {count} runs, {keep.KEPT.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
