@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn import datasets
 from torch import Tensor
 
 TEXT_BYTES = 400_000
@@ -31,7 +30,16 @@ class Data:
     """0 for a regression."""
 
 
+def _carried(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets that scikit-learn has on board; only who asks for them needs it."""
+    from sklearn import datasets  # noqa: PLC0415
+
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    return x, y
+
+
 def _split(x: np.ndarray, y: np.ndarray, classes: int, *, share: float = 0.25) -> Data:
+    """A table, standardised by the part that is trained on; `share` of it is held out."""
     order = np.random.default_rng(0).permutation(len(x))
     cut = int(len(x) * share)
     held, kept = order[:cut], order[cut:]
@@ -44,7 +52,7 @@ def _split(x: np.ndarray, y: np.ndarray, classes: int, *, share: float = 0.25) -
 @cache
 def digits() -> Data:
     """1,797 pictures of 8 by 8 pixels, ten classes; pixels from 0 to 1, not standardised."""
-    x, y = datasets.load_digits(return_X_y=True)
+    x, y = _carried("digits")
     order = np.random.default_rng(0).permutation(len(x))
     pixels, target = torch.tensor(x / 16.0, dtype=torch.float32), torch.tensor(y, dtype=torch.long)
     held, kept = order[:400], order[400:]
@@ -53,20 +61,22 @@ def digits() -> Data:
 
 @cache
 def cancer() -> Data:
-    x, y = datasets.load_breast_cancer(return_X_y=True)
+    """569 tumours with 30 measures each, two classes."""
+    x, y = _carried("breast_cancer")
     return _split(x, y, 2)
 
 
 @cache
 def wine() -> Data:
-    x, y = datasets.load_wine(return_X_y=True)
+    """178 wines with 13 measures each, three classes."""
+    x, y = _carried("wine")
     return _split(x, y, 3)
 
 
 @cache
 def diabetes() -> Data:
     """442 patients, one number to predict, standardised."""
-    x, y = datasets.load_diabetes(return_X_y=True)
+    x, y = _carried("diabetes")
     return _split(x, (y - y.mean()) / y.std(), 0)
 
 

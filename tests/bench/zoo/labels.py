@@ -1,12 +1,13 @@
 """What became of a run, in hindsight and at full resolution: the label that a checker is scored against.
 
-A label needs two witnesses: what was done to the run, and how it ended compared with its twin, the same run without the
-fault. A fault that did no harm is no fault: such a run must be left alone. What lies between is not scored, and counted.
+A label needs two witnesses: what was done to the run, and how it ended compared with its twin, the same run without
+the fault. A fault that did no harm is no fault: such a run must be left alone. What lies between is not scored, and
+counted.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,8 @@ Curve = np.ndarray
 UNSCORED: Final = "unclear"
 SHIFTED: Final = "shifted"
 """A healthy run whose printed loss rose for good, or whose validation did for a while: harder data, noisier labels, an
-adversary. It must not be killed. Whether a person wants to hear of it is a matter of taste, so alerts are counted apart."""
+adversary. It must not be killed. Whether a person wants to hear of it is a matter of taste: alerts are counted apart.
+"""
 
 CHANGES: Final = frozenset({"data-mix", "curriculum", "mining", "noisy-labels", "more-data-noise", "batch-ramp"})
 """Stories after which the printed loss measures something else than before."""
@@ -181,37 +183,62 @@ def spoiled(fate: Fate) -> bool:
     return float(np.median(val[-3:])) - float(level.min()) > 0.25 * max(float(level[0] - level.min()), 0.0)
 
 
-def of_faulty(fate: Fate, twin: Fate, fault: str, begin: int, traits: Traits) -> Label:  # noqa: C901
-    """The label of a run with a fault."""
+def of_faulty(fate: Fate, twin: Fate, fault: str, begin: int, traits: Traits) -> Label:
+    """The label of a run with a fault.
+
+    Args:
+        fate: The run itself.
+        twin: The same run without the fault.
+        fault: The name of the story.
+        begin: The step at which the fault sets in, counted from 0.
+        traits: What the program does and shows.
+    """
     found = broken(fate)
     if found:
         return found
-    if not np.isfinite(fate.train).all():
-        fate = Fate(_filled(fate.train), fate.val, fate.val_steps, fate.sound)
     if broken(twin) or diverged(twin):
         return Label(UNSCORED, None, "the twin without the fault failed as well")
+    fate = _mended(fate)
+    return (
+        _ran_away(fate, twin)
+        or _lost_its_rate(fate, twin, fault, begin, traits)
+        or flat(fate, twin)
+        or _seen_overfit(fate, traits)
+        or _swung_or_sank(fate, twin, begin)
+        or _as_its_twin(fate, twin)
+    )
+
+
+def _ran_away(fate: Fate, twin: Fate) -> Label | None:
     found = diverged(fate)
-    if found and harm(fate, twin) > 0.25:
-        return (
-            found
-            if spoiled(fate)
-            else Label(UNSCORED, None, "the train loss rose for good, the validation loss did not")
-        )
-    if fault in ("lr-zero", "schedule-too-short"):
-        if harm(fate, twin) < 0.05:
-            return Label(UNSCORED, None, "dead learning rate, next to no harm")
-        shown = traits.shows_lr
-        return Label("dead_lr" if shown else UNSCORED, begin + 1, "" if shown else "the log has no learning rate")
-    found = flat(fate, twin) or _seen_overfit(fate, traits)
-    if found:
+    if found is None or harm(fate, twin) <= 0.25:
+        return None
+    if spoiled(fate):
         return found
-    if harm(fate, twin) > 0.1:
-        found = oscillated(fate, twin, begin) or drifted(fate)
-        if found:
-            return found if spoiled(fate) else Label(UNSCORED, None, f"{found.label}, and the validation loss is well")
+    return Label(UNSCORED, None, "the train loss rose for good, the validation loss did not")
+
+
+def _lost_its_rate(fate: Fate, twin: Fate, fault: str, begin: int, traits: Traits) -> Label | None:
+    if fault not in ("lr-zero", "schedule-too-short"):
+        return None
+    if harm(fate, twin) < 0.05:
+        return Label(UNSCORED, None, "dead learning rate, next to no harm")
+    shown = traits.shows_lr
+    return Label("dead_lr" if shown else UNSCORED, begin + 1, "" if shown else "the log has no learning rate")
+
+
+def _swung_or_sank(fate: Fate, twin: Fate, begin: int) -> Label | None:
+    found = oscillated(fate, twin, begin) or drifted(fate) if harm(fate, twin) > 0.1 else None
+    if found is None or spoiled(fate):
+        return found
+    return Label(UNSCORED, None, f"{found.label}, and the validation loss is well")
+
+
+def _as_its_twin(fate: Fate, twin: Fate) -> Label:
+    worse = harm(fate, twin)
     if _same(fate, twin):
-        return Label("harmless", None, f"ended {harm(fate, twin):+.1%} of the gain from its twin")
-    return Label(UNSCORED, None, f"worse than its twin by {harm(fate, twin):.1%} of the gain, and no class fits")
+        return Label("harmless", None, f"ended {worse:+.1%} of the gain from its twin")
+    return Label(UNSCORED, None, f"worse than its twin by {worse:.1%} of the gain, and no class fits")
 
 
 def of_healthy(fate: Fate, story: str, traits: Traits) -> Label:
@@ -220,7 +247,8 @@ def of_healthy(fate: Fate, story: str, traits: Traits) -> Label:
         return Label(UNSCORED, None, "no fault was put in, and it ended with NaN")
     rose = diverged(fate) or drifted(fate)
     if not traits.falls:
-        return Label(SHIFTED, None, "this objective's loss rises") if rose or overfit(fate) or _was_overfit(fate) else Label("healthy")
+        moved = rose or overfit(fate) or _was_overfit(fate)
+        return Label(SHIFTED, None, "this objective's loss rises") if moved else Label("healthy")
     if rose and story in CHANGES and not (diverged(fate) and _end(fate.val) > fate.val[0]):
         return Label(SHIFTED, None, "the data changed: " + rose.reason)
     if rose or _end(fate.val) > fate.val[0] + 0.5 * abs(fate.val[0]):
@@ -248,6 +276,9 @@ def _was_overfit(fate: Fate) -> bool:
     return bool((level - best > np.maximum(0.1 * np.abs(best), 3 * noise(fate.val))).mean() > 0.1)
 
 
-def _filled(curve: Curve) -> Curve:
-    good = np.isfinite(curve)
-    return np.interp(np.arange(len(curve)), np.flatnonzero(good), curve[good])
+def _mended(fate: Fate) -> Fate:
+    """The same with gaps in the train loss filled: a NaN that did not stay is no reason to see nothing else."""
+    good = np.isfinite(fate.train)
+    if good.all():
+        return fate
+    return replace(fate, train=np.interp(np.arange(len(good)), np.flatnonzero(good), fate.train[good]))

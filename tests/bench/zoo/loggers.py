@@ -94,7 +94,7 @@ def _hugging_face(stride: int) -> Logger:
 
 def _lightning(stride: int) -> Logger:
     def log(looks: list[Look], _: Plan) -> Iterator[Row]:
-        """A sparse table: a batch's loss every so many steps, the epoch's mean and the validation in rows of their own."""
+        """A sparse table: a batch's loss now and then, the epoch's mean and the validation in rows of their own."""
         losses: list[float] = []
         epoch = 0
         for look in looks:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -41,7 +42,11 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """A family of models over one kind of data."""
+    """A family of models over one kind of data.
+
+    A parameter is named `layer.kind`: `w` weights before a ReLU, `v` other weights, both `[fan in, fan out]`, `b`
+    biases, `g` gains, `e` embeddings.
+    """
 
     shapes: Callable[[Data], dict[str, tuple[int, ...]]]
     cost: Callable[[Params, Batch], Cost]
@@ -73,12 +78,13 @@ def _norm(x: Tensor, gain: Tensor) -> Tensor:
 
 
 def _classes(logits: Tensor, batch: Batch) -> Cost:
-    """Cross entropy; where eps is no NaN, as the naive logarithm of a softmax."""
+    """Cross entropy, written safely."""
     loss = F.cross_entropy(logits, batch.y, reduction="none")
     return Cost(loss, loss)
 
 
 def _naive_classes(logits: Tensor, batch: Batch) -> Cost:
+    """The same as the logarithm of a softmax, which only `eps` keeps from being infinite."""
     chance = logits.exp() / logits.exp().sum(-1, keepdim=True)
     loss = -(chance.gather(-1, batch.y[:, None])[:, 0] + batch.eps).log()
     return Cost(loss, loss)
@@ -91,7 +97,7 @@ def _mlp_shapes(hidden: int, depth: int, *, normed: bool = False) -> Callable[[D
     def shapes(data: Data) -> dict[str, tuple[int, ...]]:
         sizes = [data.x.shape[1], *[hidden] * depth]
         found: dict[str, tuple[int, ...]] = {}
-        for layer, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             found |= {f"{layer}.w": (fan_in, fan_out), f"{layer}.b": (fan_out,)}
             if normed:
                 found |= {f"{layer}.g": (fan_out,)}
@@ -282,8 +288,10 @@ def _embedded(params: Params, symbols: Tensor) -> Tensor:
 
 def _gpt_shapes(_: Data) -> dict[str, tuple[int, ...]]:
     block = {
-        "n0.g": (WIDTH,), "qkv.v": (WIDTH, 3 * WIDTH), "qkv.b": (3 * WIDTH,), "mix.v": (WIDTH, WIDTH), "mix.b": (WIDTH,),
-        "n1.g": (WIDTH,), "up.w": (WIDTH, 3 * WIDTH), "up.b": (3 * WIDTH,), "down.v": (3 * WIDTH, WIDTH), "down.b": (WIDTH,),
+        "n0.g": (WIDTH,), "qkv.v": (WIDTH, 3 * WIDTH), "qkv.b": (3 * WIDTH,),
+        "mix.v": (WIDTH, WIDTH), "mix.b": (WIDTH,),
+        "n1.g": (WIDTH,), "up.w": (WIDTH, 3 * WIDTH), "up.b": (3 * WIDTH,),
+        "down.v": (3 * WIDTH, WIDTH), "down.b": (WIDTH,),
     }  # fmt: skip
     return {"word.e": (SYMBOLS, WIDTH), "place.e": (CONTEXT, WIDTH)} | block | {
         "n2.g": (WIDTH,), "out.v": (WIDTH, SYMBOLS), "out.b": (SYMBOLS,),

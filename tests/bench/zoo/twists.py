@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 KNOBS: Final[dict[str, float]] = {
@@ -59,7 +59,6 @@ class Story:
     """Killed at the second moment, resumed from a checkpoint of the first; what lies between is logged twice."""
     leak: bool = False
     """Validated on the training set."""
-    faulty: bool = field(default=False, compare=False)
 
 
 Recipe = Callable[[random.Random], Story]
