@@ -70,6 +70,11 @@ class Rise:
             return True
         return self.falling_lately > max(0.25 * self.excess, self.noise_now)
 
+    @property
+    def remains(self) -> bool:
+        """Whether it is what is left of a far higher peak, which has not been over for a quarter of the curve."""
+        return self.excess < 0.2 * self.peak and self.since_peak < 0.25 * self.blocks
+
     def evidence(self) -> dict[str, float | int]:
         return {
             "start": self.start,

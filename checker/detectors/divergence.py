@@ -57,10 +57,6 @@ class Limits:
     """Excess in the same units that needs no gain: a run that diverged before it had learned anything."""
     excursions: float = 1.5
     """Excess in units of the largest excursion that this run recovered from."""
-    of_peak: float = 0.2
-    rest: float = 0.25
-    """An excess under this share of its peak is what is left of a spike, and must have outlasted the peak by this share
-    of the curve."""
     alone_lost: float = 0.75
     """Part of the drop that must be lost where no validation loss confirms it: harder data cost less than that."""
 
@@ -98,15 +94,10 @@ def _weighed(history: History, found: Rise, limits: Limits) -> Sighting | None:
     sure = (
         (confirmed or found.lost_share >= limits.alone_lost)
         and _beyond_wandering(found, limits)
-        and not _remains(found, limits)
+        and not found.remains
         and not premature(history, found.onset_row)
     )
     return sighting(found, Grade.SURE if sure else Grade.SUSPECT, witness)
-
-
-def _remains(found: Rise, limits: Limits) -> bool:
-    """Whether the excess is what is left of a far higher peak, not long ago."""
-    return found.excess < limits.of_peak * found.peak and found.since_peak < limits.rest * found.blocks
 
 
 def _beyond_wandering(found: Rise, limits: Limits) -> bool:

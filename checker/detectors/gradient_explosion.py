@@ -26,7 +26,7 @@ from checker.finding import Grade, Sighting
 from checker.history import History
 from checker.series import median
 from checker.trend import Rise, rise
-from checker.witness import Witness, long_enough, validation
+from checker.witness import Witness, long_enough, premature, validation
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     alone = long_enough(history, grad.rows[era + onset])
     if witness is Witness.DENIES or (witness is Witness.WAITING and not alone and level < limits.huge * usual):
         return None
-    confirmed = confirmed and (alone or witness is Witness.AGREES)
+    confirmed = confirmed and (alone or witness is Witness.AGREES) and not premature(history, grad.rows[era + onset])
     return Sighting(
         grade=Grade.SURE if confirmed else Grade.SUSPECT,
         first_row=grad.rows[era + onset],
@@ -93,7 +93,7 @@ def _usual(levels: list[float], ratio: float) -> tuple[float, int]:
 def _confirms(loss: Rise, limits: Limits) -> bool:
     over = loss.best > 0 and loss.excess > limits.over_best * loss.best
     lost = loss.lost_share > limits.lost_share and (loss.best <= 0 or loss.excess > 0.1 * loss.best)
-    return (over or lost) and not loss.recovering and loss.excess > 1.5 * loss.excursion
+    return (over or lost) and not loss.recovering and not loss.remains and loss.excess > 1.5 * loss.excursion
 
 
 def _loss_evidence(loss: Rise | None) -> dict[str, float]:
