@@ -35,6 +35,8 @@ from live_runs import CRASHES, HANGS, LOOKED, PROGRAMS, SCORED, Member, born
 import contract
 from checker import rows
 from checker.backtest import interval
+from checker.detectors import stall
+from checker.history import History
 from checker.journal import entries
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,7 +83,7 @@ def wave(number: int, size: int, seed: int) -> list[Member]:
 
 
 def _member(id_: str, program: Any, kind: str, chance: random.Random) -> Member:
-    at = {"slow": (60, 75), "upload": (35, 60)}.get(kind, (30, 60))
+    at = {"slow": (60, 75), "upload": (35, 60), "hang-evaluating": (70, 95)}.get(kind, (30, 60))
     lasting = {"upload": (65, 100), "suspended": (20, 90)}.get(kind, (20, 50))
     early = kind == "healthy" and chance.random() < 0.3
     until = chance.uniform(80, 160) if early else WAVE - LAST - chance.uniform(1, 6)
@@ -122,6 +124,7 @@ class Wave:
     acts: list[tuple[float, int, int]] = field(default_factory=list)
     """When, to whom, which signal."""
     late: list[float] = field(default_factory=list)
+    closed: float = 0.0
 
     def reap(self) -> None:
         for pid in list(self.pids):
@@ -136,7 +139,8 @@ class Wave:
                 os.kill(abs(pid), signum)
 
     def end(self) -> None:
-        """Kills whoever is left."""
+        """Kills whoever is left; what is said from now on does not count."""
+        self.closed = time.time()
         for pid in self.pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -212,7 +216,7 @@ def everything(options: argparse.Namespace, place: Path) -> tuple[list[Told], li
         for members, seconds in waves:
             print(f"{len(members)} runs, {seconds:.0f} s", flush=True)
             flight, load = play(members, seconds, root, truth, daemon.pid)
-            told += [read(member, root, truth, flight.ended) for member in members]
+            told += [read(member, root, truth, flight) for member in members]
             loads.append(load)
             print(f"  {load.cores:.2f} cores, of which the daemon {load.daemon:.2f}", flush=True)
     finally:
@@ -249,6 +253,10 @@ class Told(NamedTuple):
     """When its process had ended."""
     gap: float
     """Its median gap between two rows before the fault."""
+    limit: float
+    """The silence that the rule allowed it at the onset."""
+    closed: float
+    """When its wave was over."""
 
     def first(self, what: Iterable[str], rules: Iterable[str] = RULES) -> float | None:
         """When, in seconds after the onset, such a word was first said."""
@@ -257,6 +265,10 @@ class Told(NamedTuple):
             (w.at - since for w in self.words if w.what in what and w.rule in rules and w.at >= since), default=None
         )
 
+    def due(self, seconds: float) -> bool:
+        """Whether so much time was left after the onset, and a little for a look and a journal."""
+        return self.onset is not None and self.closed - self.onset > seconds + 3
+
     @property
     def too_soon(self) -> list[Word]:
         """Words about the clock before there was a reason: about a healthy run, all."""
@@ -264,16 +276,17 @@ class Told(NamedTuple):
         return [word for word in self.words if word.rule in RULES and (not faulty or word.at < (self.onset or 0))]
 
 
-def read(member: Member, root: Path, truth: Path, ended: dict[str, float]) -> Told:
+def read(member: Member, root: Path, truth: Path, flight: Wave) -> Told:
     """What is known about a run when its wave is over."""
     happened: dict[str, float] = {}
     with suppress(FileNotFoundError):
         for line in (truth / f"{member.id}.jsonl").read_text().splitlines():
             happened = {**json.loads(line), **happened}
     onset = happened.get("onset")
-    words = tuple(filter(None, map(_word, entries(root / member.id))))
-    gone = None if "ended" in happened else ended.get(member.id)
-    return Told(member, onset, words, gone, _gap(root / member.id / contract.METRICS, onset))
+    words = tuple(word for word in map(_word, entries(root / member.id)) if word and word.at <= flight.closed)
+    gone = None if "ended" in happened else flight.ended.get(member.id)
+    gap, limit = _silence(root / member.id / contract.METRICS, onset or flight.closed)
+    return Told(member, onset, words, gone, gap, limit, flight.closed)
 
 
 def _word(entry: dict[str, Any] | None) -> Word | None:
@@ -285,11 +298,16 @@ def _word(entry: dict[str, Any] | None) -> Word | None:
     return Word(rows.seconds(entry["at"]) or 0.0, entry["rule"], what, entry.get("summary") or entry.get("text", ""))
 
 
-def _gap(path: Path, onset: float | None) -> float:
-    found = [rows.decode(line, 0, 0) for line in path.read_bytes().splitlines()] if path.exists() else []
-    at = [row.at for row in found if isinstance(row, rows.Row) and row.at and row.at < (onset or float("inf"))]
+def _silence(path: Path, onset: float) -> tuple[float, float]:
+    """The median gap between rows before the onset, and the silence that the rule then allows."""
+    history, at = History(), []
+    for place, line in enumerate(path.read_bytes().splitlines() if path.exists() else ()):
+        row = rows.decode(line, place, place + 1)
+        if isinstance(row, rows.Row) and row.at is not None and row.at <= onset:
+            history.fold(row)
+            at.append(row.at)
     gaps = [after - before for before, after in itertools.pairwise(at)]
-    return statistics.median(gaps) if gaps else float("nan")
+    return statistics.median(gaps) if gaps else float("nan"), stall._allowed(history, history.phase, stall.LIMITS)
 
 
 # ------------------------------------------------------------------------------------------------------ scoring
@@ -349,16 +367,9 @@ def spread(values: Sequence[float]) -> str:
 
 
 FAULT_HEAD = (
-    "fault",
-    "programs",
-    "seen",
-    "killed",
-    "delay of the word, s",
-    "in gaps",
-    "of the kill, s",
-    "in gaps",
-    "gone",
-)
+    "fault", "programs", "runs", "seen, of those due", "killed, of those due",
+    "delay of the word, s", "in gaps", "of the kill, s", "in gaps", "gone",
+)  # fmt: skip
 
 
 def fault_lines(told: Sequence[Told]) -> list[tuple[str, ...]]:
@@ -376,9 +387,19 @@ def _fault_line(class_: Class, runs: Sequence[Told]) -> tuple[str, ...]:
     kills = [(t, delay) for t in runs if (delay := t.first(KILLED, class_.rules)) is not None]
     gone = [t.gone - t.onset for t, _ in kills if t.gone and t.onset]
     in_gaps = [spread([delay / t.gap for t, delay in some]) for some in (words, kills)]
-    killed = share(len(kills), len(runs)) if class_.kill else str(len(kills))
     seconds = [spread([delay for _, delay in some]) for some in (words, kills)]
-    return share(len(words), len(runs)), killed, seconds[0], in_gaps[0], seconds[1], in_gaps[1], spread(gone)
+    silent = class_.rules == ("stall",)
+    seen = _of_due(words, [t for t in runs if not silent or t.due(t.limit)])
+    sure = stall.LIMITS
+    killed = _of_due(kills, [t for t in runs if t.due(max(sure.sure_times * t.limit, sure.sure_seconds))])
+    told = seen, killed if class_.kill else str(len(kills))
+    return str(len(runs)), *told, seconds[0], in_gaps[0], seconds[1], in_gaps[1], spread(gone)
+
+
+def _of_due(found: Sequence[tuple[Told, float]], due: Sequence[Told]) -> str:
+    """Of the runs whose limit had passed before their wave was over."""
+    had = {t.member.id for t, _ in found}
+    return share(sum(t.member.id in had for t in due), len(due))
 
 
 HEALTHY_HEAD = ("healthy runs", "programs", "killed", "any word", "stall", "crash", "throughput")
@@ -446,9 +467,10 @@ LEGEND = """\
 - Runs are processes that sleep instead of computing; twelve programs (habits of logging, pauses and jitter), and every
   run of one has its own pace. **looked at**: programs whose misses were read while rules were changed. **only scored**:
   programs that were not. Intervals are exact (Clopper-Pearson, 95 %); runs of one program are not independent.
-- **seen**: an alert or more, by the rule that is meant, after the onset. **killed**: the request is written. Delays are
-  median and maximum from the onset; **in gaps**: in units of the run's own median gap between rows; **gone**: until
-  the process has ended, in seconds.
+- **seen**: an alert or more, by the rule that is meant, after the onset. **killed**: the request is written. **due**:
+  the silence that the rule allows the run, or the multiple of it that makes it certain, was over before the wave was.
+  Delays are median and maximum from the onset; **in gaps**: in units of the run's own median gap between rows;
+  **gone**: until the process has ended, in seconds.
 - **hung**: a lock that is never released, a read from a pipe that nobody writes, a sleep for ever. A kill is wanted.
   **but busy**: a loop that polls; by design certain only after half an hour, so a word is all that can be had here.
   With a **status by hand** the heartbeat stops with the loop, and a word is wanted. Where there are lines and nothing

@@ -74,7 +74,7 @@ PROGRAMS = (
     P("lines-every-10", LOOKED, "lines", 0.1, 10, 0.2, save=Pause(20, 4), complete=False),
     P("status-by-hand", LOOKED, "status", 0.6, 1, 0.3),
     P("long-steps", SCORED, "runlog", 1.2, 1, 0.3, first=15.0, strange=0.01),
-    P("every-20", SCORED, "runlog", 0.1, 20, 0.1, Pause(15, 8, True), save=Pause(25, 3)),
+    P("every-20", SCORED, "runlog", 0.1, 20, 0.1, Pause(6, 8, True), save=Pause(25, 3)),
     P("strange-steps", SCORED, "runlog", 0.5, 1, 0.5, strange=0.02),
     P("declining", SCORED, "runlog", 0.5, 1, 0.1, slow_start=3.0, decline=1.6),
     P("lines-eval-silent", SCORED, "lines", 0.5, 1, 0.2, Pause(40, 6), slow_start=4.0),
