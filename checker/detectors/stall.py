@@ -77,12 +77,12 @@ def detect(history: History, limits: Limits) -> Sighting | None:
         evidence={
             "silent_seconds": silence,
             "allowed_seconds": allowed,
-            "excused_seconds": tick.excused,
             "longest_gap_before": history.gap(phase).longest,
             "phase": phase,
             "process": str(tick.life),
             "heartbeat_age": None if tick.heartbeat_at is None else tick.now - tick.heartbeat_at,
             "cpu_share": tick.busy,
+            **({"excused_seconds": tick.excused} if tick.excused else {}),
         },
         against=_against(tick, limits),
     )

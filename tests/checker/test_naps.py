@@ -2,6 +2,7 @@ import pytest
 from folders import START, Folder, Watcher, iso
 
 import contract
+from checker.daemon import Daemon
 from checker.events import Life
 from checker.naps import Excuse, Naps
 from checker.terms import Moment
@@ -68,3 +69,16 @@ def test_a_run_in_the_middle_of_a_step_survives_the_sleep_of_its_machine(tmp_pat
         turn(1)
     told = [entry for entry in folder.journal("finding") if entry["rule"] == "stall"]
     assert [entry["action"] for entry in told] == ["alert", "kill"]
+
+
+def test_the_daemon_tells_its_runs_for_how_long_it_stood_still(tmp_path):
+    folder = Folder(tmp_path / "exp").rows(2.0).status(process=contract.this_process())
+    watching = Daemon(tmp_path)
+    try:
+        watching.round(wait=False)
+        wall, cpu = watching._naps._last
+        watching._naps._last, watching._next_beat = (wall - 3600, cpu), 0.0
+        watching.round(wait=False)
+        assert watching.runs[folder.path].case.history.tick.excused == pytest.approx(3600, abs=5)
+    finally:
+        watching.close()
