@@ -475,6 +475,7 @@ LEGEND = """\
   **but busy**: a loop that polls; by design certain only after half an hour, so a word is all that can be had here.
   With a **status by hand** the heartbeat stops with the loop, and a word is wanted. Where there are lines and nothing
   else, a hang, a crash and a good end look the same: only what declares its length can be told to have ended before it.
+- **four times as slow**: named after a minute and some 24 rows, which the slowest writers do not reach in a wave.
 - **suspended**: SIGSTOP, SIGCONT. That such a process does not move is said on purpose; killing it would be wrong.
   **asleep**: everything is stopped, the daemon included, and the daemon wakes first.
 - **pauses once**: unannounced, idle, never before: an upload, a file server that restarts.
