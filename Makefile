@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_BENCH := $(VENV)/.ready-bench
 
-.PHONY: help setup demo test lint format zoo bench-latency bench-quality bench-replay clean
+.PHONY: help setup demo test lint format zoo bench-latency bench-quality bench-replay bench-live clean
 
 help:           ## what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -47,6 +47,10 @@ bench-replay: $(READY) ## the speed of a replay with all rules on, and the memor
 	$(BIN)/python tests/bench/replay_speed.py
 
 zoo: $(READY_BENCH) ## train thousands of small models, healthy and broken, as material for bench-quality (25 minutes on two cores; may be interrupted)
+bench-live: $(READY) ## real processes that hang, crash, slow down or pause, under one real daemon (12 minutes)
+	$(BIN)/python tests/bench/live.py $(ARGS)
+
+zoo: $(READY_BENCH) ## train thousands of small models, healthy and broken, as material for bench-quality (under an hour)
 	$(BIN)/python tests/bench/zoo/make.py
 
 bench-quality: zoo ## false stops, recall and delay of ours and its peers (ARGS="--public RUNS LABELS" for more)

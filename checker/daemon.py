@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from typing import Any
 import contract
 from checker.events import Life
 from checker.finding import Severity
+from checker.naps import Naps
 from checker.run import Run
 from checker.terms import Mode, Moment, Notice
 from checker.watch import DEPTH, Alarm, folders, is_run
@@ -115,6 +116,7 @@ class Daemon:
         self._report_faults: dict[Path, str] = {}
         self._summary_due = float("inf")
         self._next_beat = 0.0
+        self._naps = Naps()
 
     def stop(self, signum: int = 0, frame: FrameType | None = None) -> None:  # noqa: ARG002  # a signal handler's shape
         """Asks the loop to end; safe in a signal handler."""
@@ -149,6 +151,7 @@ class Daemon:
         """One pass: whoever may have changed, and on the beat everybody who is still running."""
         woken = self.alarm.wait(self._patience() if wait else 0.0)
         moment = Moment.now()
+        moment = replace(moment, slept=self._naps.look(moment.wall, time.process_time()))
         beat = moment.mono >= self._next_beat
         if beat:
             self._next_beat = moment.mono + BEAT

@@ -71,6 +71,8 @@ class Tick:
     """When the watcher first saw the process gone."""
     busy: float | None = None
     """CPU use of the process and its children since the last step, as a share of one core."""
+    excused: float | None = None
+    """Seconds since anything moved that are not the run's: the machine slept, or the process was suspended."""
     error: str | None = None
     final: bool = False
     """No more rows will ever come."""

@@ -24,6 +24,9 @@ _SILENT = (None,) * len(Row._fields[5:])
 MIN_BEFORE_NULL = 5
 """Numbers that must have stood where a null counts as a hidden NaN."""
 
+MIN_AGREED = 5
+"""Rows after which two clocks are taken to mean the same."""
+
 
 @dataclass(slots=True)
 class Streak:
@@ -87,7 +90,9 @@ class History:
     """One run. Rows are folded in one at a time; a rule reads what it needs and never writes."""
 
     __slots__ = (
+        "_agreed",
         "_curves",
+        "_elapsed",
         "_last_step",
         "_monitored",
         "_sign",
@@ -154,6 +159,9 @@ class History:
         self.last_checkpoint: float | None = None
         self.started_at: float | None = None
         self.gaps: dict[str, Gaps] = {}
+        self._elapsed: float | None = None
+        self._agreed = 0
+        """Rows in a row between which the process counted as much time as the calendar."""
         self.pace = EMPTY
         """Seconds per step."""
         self.metric_names: dict[str, None] = {}
@@ -241,7 +249,7 @@ class History:
             self.started_at = row.at
             self._last_step = None
         elif self.at is not None:
-            self.gap(self.phase).add(row.at - self.at)
+            self.gap(self.phase).add(self._pause(row, row.at - self.at))
         if row.event == "step" and row.step is not None:
             if self._last_step is not None and row.step > self._last_step[0] and row.at > self._last_step[1]:
                 seconds = (row.at - self._last_step[1]) / (row.step - self._last_step[0])
@@ -249,7 +257,21 @@ class History:
                     self.pace = Series(swings=False)
                 self.pace.add(seconds, row.index, row.step)
             self._last_step = (row.step, row.at)
-        self.at = row.at
+        self.at, self._elapsed = row.at, row.elapsed
+
+    def _pause(self, row: Row, gap: float) -> float:
+        """How long the run paused: without the time in which its machine slept, if it counts its own time as well.
+
+        The clock of a process stops while the machine sleeps. A nap that was taken for a pause would hide a hang for
+        one and a half times as long. Some write the duration of a step under the same name; that never agrees.
+        """
+        worked = -1.0 if row.elapsed is None or self._elapsed is None else row.elapsed - self._elapsed
+        if abs(gap - worked) <= 0.1 * gap + 0.01:
+            self._agreed += 1
+            return gap
+        slept = self._agreed >= MIN_AGREED and 0 <= worked < gap - 1
+        self._agreed = 0
+        return worked if slept else gap
 
     def gap(self, phase: str) -> Gaps:
         return self.gaps.setdefault(phase, Gaps())

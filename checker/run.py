@@ -19,6 +19,7 @@ from checker.enforce import Did
 from checker.events import Event, Life, Plan, Tick, Unreadable
 from checker.finding import Action, Severity
 from checker.judge import Effect, Found
+from checker.naps import Excuse
 from checker.status import Status, asked, tick, whole
 from checker.tail import Tail, fingerprint
 from checker.terms import Mode, Moment, Notice
@@ -49,6 +50,7 @@ class Run:
         "_announced",
         "_effort",
         "_endings",
+        "_excuse",
         "_final_since",
         "_grew",
         "_named",
@@ -103,6 +105,7 @@ class Run:
         self._plan_stamp: object = None
         self._notices: list[Notice] = []
         self._effort: tuple[object, float, float | None] = (None, 0.0, None)
+        self._excuse = Excuse()
         self._named: object = None
         """The run and the process that `life` and `gone_since` are about."""
         self._final_since: float | None = None
@@ -353,6 +356,7 @@ class Run:
             gone_since=self.gone_since,
             final=final,
             busy=self._busy(look, moment),
+            excused=self._excuse.look(self._moved(look), moment, self.life),
         )
         effects = judge.step(self.case, look)
         if first:
@@ -372,7 +376,7 @@ class Run:
 
     def _busy(self, look: Tick, moment: Moment) -> float | None:
         """How much processor time the process has used since anything moved, as a share of one core."""
-        key = (self._named, look.progress_at, look.step, self.case.history.index)
+        key = self._moved(look)
         used = process.cpu_seconds(process.parse(self.document)) if self.document else None
         last, since, before = self._effort
         if key != last or used is None or before is None:
@@ -380,6 +384,10 @@ class Run:
             return None
         lasted = moment.mono - since
         return (used - before) / lasted if lasted >= BUSY_SECONDS else None
+
+    def _moved(self, look: Tick) -> object:
+        """It changes whenever anything moves."""
+        return (self._named, look.progress_at, look.step, self.case.history.index)
 
     def _new(self, effects: list[Effect]) -> list[Effect]:
         """Those of `effects` that are not in the journal."""

@@ -25,6 +25,8 @@ class Moment:
 
     wall: float
     mono: float
+    slept: float = 0.0
+    """Seconds for which the checker itself has stood still, all naps together."""
 
     @classmethod
     def now(cls) -> Moment:

@@ -11,7 +11,9 @@ times the longest, thirty times the median, and never less than ten seconds; eva
 are judged by their own pauses, and get ten minutes while they have none. It is certain when the heartbeat goes on,
 the process is alive, does next to no work on the CPU, and the silence has lasted four times that limit and a minute.
 A process that still computes may be inside a long step: it is certain only after half an hour. A suspended process
-and one on another machine are reported, never killed.
+and one on another machine are reported, never killed. Time in which the run was suspended, or the checker itself stood
+still because the machine slept, does not count. Where there is no status file, a log that declares its length and ends
+before it is reported.
 
 What to do: read `stacks.txt` (all threads at the moment of the hang): the top frame names the culprit. Give loaders a
 timeout and workers a limit; look for a rank that waits for another.
@@ -55,12 +57,12 @@ _WATCHED = ("pending", "running")
 def detect(history: History, limits: Limits) -> Sighting | None:
     """A stall at the last tick."""
     tick = history.tick
-    if tick is None or tick.final or tick.state not in _WATCHED or tick.life is Life.GONE:
+    if tick is None or tick.final or tick.life is Life.GONE or not _goes_on(history, tick.state):
         return None
     alive_at = max(filter(None, (history.at, tick.progress_at, tick.started_at)), default=None)
     if alive_at is None:
         return None
-    silence = tick.now - alive_at
+    silence = tick.now - alive_at - (tick.excused or 0.0)
     phase = tick.phase or history.phase
     allowed = _allowed(history, phase, limits)
     if silence <= allowed:
@@ -80,9 +82,17 @@ def detect(history: History, limits: Limits) -> Sighting | None:
             "process": str(tick.life),
             "heartbeat_age": None if tick.heartbeat_at is None else tick.now - tick.heartbeat_at,
             "cpu_share": tick.busy,
+            **({"excused_seconds": tick.excused} if tick.excused else {}),
         },
         against=_against(tick, limits),
     )
+
+
+def _goes_on(history: History, state: str | None) -> bool:
+    """Whether the run says that it is not over. Without a status file only a declared length can tell."""
+    if state is not None:
+        return state in _WATCHED
+    return history.progress is not None and history.progress < 1 and not history.ended
 
 
 def _allowed(history: History, phase: str, limits: Limits) -> float:

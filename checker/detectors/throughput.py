@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from checker.finding import Grade, Sighting
 from checker.history import History
-from checker.series import median
+from checker.series import Series, median
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     onset = len(smooth) - 1
     while onset > 0 and smooth[onset - 1] > 0.5 * (usual + level):
         onset -= 1
-    lasted = sum(pace.levels[onset:]) * pace.width
+    lasted = _seconds(pace, onset)
     if lasted < limits.min_seconds:
         return None
     return Sighting(
@@ -59,3 +59,9 @@ def detect(history: History, limits: Limits) -> Sighting | None:
         evidence={"seconds_per_step": level, "usual": usual, "ratio": level / usual, "lasted_seconds": lasted},
         against=("a longer sequence or a larger batch by design would look the same",),
     )
+
+
+def _seconds(pace: Series, onset: int) -> float:
+    """How long the blocks from `onset` took. A row may stand for many steps, so the steps are counted, not the rows."""
+    levels, steps = pace.levels, pace.steps
+    return sum(levels[at] * max(0, steps[at] - steps[at - 1]) for at in range(max(onset, 1), len(levels)))

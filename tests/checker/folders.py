@@ -70,10 +70,11 @@ class Watcher:
 
     def __init__(self, folder, mode=Mode.ACT, at=START + 12, limits=None):
         self.run, self.at, self.mono, self.notices = Run(folder.path, folder.path.name, mode, limits), at, 1000.0, []
+        self.slept = 0.0
 
     def turn(self, after=0.0, *, beat=True):
         self.at, self.mono = self.at + after, self.mono + after
-        self.notices += self.run.turn(Moment(self.at, self.mono), beat=beat)
+        self.notices += self.run.turn(Moment(self.at, self.mono, self.slept), beat=beat)
         return self
 
     def turns(self, count, after=1.0):

@@ -75,6 +75,24 @@ def test_gaps_are_learned_per_phase():
     assert history.gap("evaluate").longest == 60.0
 
 
+CLOCKS = {
+    "the process counts on": (lambda i: 2.0 * i, 2.0 * 20 + 3600, 3600.0),
+    "its clock stood still": (lambda i: 2.0 * i, 2.0 * 19 + 7.0, 7.0),
+    "it started again": (lambda i: 2.0 * i, 0.5, 3600.0),
+    "the duration of a step": (lambda _: 2.0, 7.0, 3600.0),
+    "no clock of its own": (lambda _: None, None, 3600.0),
+}
+
+
+@pytest.mark.parametrize(("clock", "then", "longest"), CLOCKS.values(), ids=CLOCKS.keys())
+def test_the_sleep_of_a_machine_is_no_pause(clock, then, longest):
+    history = History()
+    for i, row in enumerate(rows(train="1.0x19", seconds=2.0)):
+        history.fold(row._replace(elapsed=clock(i)))
+    history.fold(Row(index=20, line=21, values={}, step=20, at=history.at + 3600, elapsed=then))
+    assert history.gap("train").longest == longest
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -22,6 +22,7 @@ SILENT = [
     pytest.param(300, {"phase": "checkpoint"}, id="five minutes of a first checkpoint"),
     pytest.param(3600, {"state": "completed"}, id="finished"),
     pytest.param(3600, {"life": Life.GONE}, id="gone is not stalled"),
+    pytest.param(3610, {"excused": 3600.0}, id="the machine slept for an hour"),
 ]
 
 ALERTS = [
@@ -29,8 +30,31 @@ ALERTS = [
     pytest.param(3600, {"life": Life.STOPPED}, id="suspended"),
     pytest.param(3600, {"life": Life.UNKNOWN, "heartbeat_at": None, "busy": None}, id="on another machine"),
     pytest.param(900, {"busy": 0.9}, id="still computing"),
+    pytest.param(3630, {"excused": 3600.0}, id="not for long enough since the machine woke"),
     pytest.param(900, {"heartbeat_at": 0.0}, id="no heartbeat: the machine slept"),
 ]
+
+
+KILLS = [
+    pytest.param(70, {}, id="idle"),
+    pytest.param(3600, {"busy": 0.9}, id="busy for an hour"),
+    pytest.param(3670, {"excused": 3600.0}, id="hung before or after the machine slept"),
+]
+
+BARE = {"state": None, "life": Life.UNKNOWN, "heartbeat_at": None, "busy": None, "phase": None}
+BARE_LOGS = {
+    "no length declared": ({}, "step", []),
+    "half way": ({"total_steps": 200}, "step", [("stall", "alert")]),
+    "the last step": ({"total_steps": 99}, "step", []),
+    "stopped early, and said so": ({"total_steps": 200}, "training_end", []),
+}
+
+
+@pytest.mark.parametrize(("fields", "last", "expected"), BARE_LOGS.values(), ids=BARE_LOGS.keys())
+def test_lines_alone(fields, last, expected):
+    events = [row._replace(**fields) for row in ROWS]
+    events[-1] = events[-1]._replace(event=last)
+    assert told(look(600, events=events, **BARE)) == expected
 
 
 @pytest.mark.parametrize(("after", "fields"), SILENT)
@@ -43,7 +67,7 @@ def test_alerts(after, fields):
     assert told(look(after, **fields)) == [("stall", "alert")]
 
 
-@pytest.mark.parametrize(("after", "fields"), [(70, {}), (3600, {"busy": 0.9})], ids=["idle", "busy for an hour"])
+@pytest.mark.parametrize(("after", "fields"), KILLS)
 def test_kills(after, fields):
     assert look(after, **fields).kill.rule == "stall"
 
