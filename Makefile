@@ -46,11 +46,10 @@ bench-latency: $(READY) ## from a NaN on disk to the kill request on disk
 bench-replay: $(READY) ## the speed of a replay with all rules on, and the memory of a run
 	$(BIN)/python tests/bench/replay_speed.py
 
-zoo: $(READY_BENCH) ## train thousands of small models, healthy and broken, as material for bench-quality (25 minutes on two cores; may be interrupted)
 bench-live: $(READY) ## real processes that hang, crash, slow down or pause, under one real daemon (12 minutes)
 	$(BIN)/python tests/bench/live.py $(ARGS)
 
-zoo: $(READY_BENCH) ## train thousands of small models, healthy and broken, as material for bench-quality (under an hour)
+zoo: $(READY_BENCH) ## train thousands of small models, healthy and broken, as material for bench-quality (25 minutes on two cores; may be interrupted)
 	$(BIN)/python tests/bench/zoo/make.py
 
 bench-quality: zoo ## false stops, recall and delay of ours and its peers (ARGS="--public RUNS LABELS" for more)

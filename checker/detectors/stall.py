@@ -9,7 +9,8 @@ metrics shows it, because nothing is written.
 How it decides: silence is measured against the run's own pauses: three times the 99th percentile, one and a half
 times the longest, thirty times the median, and never less than ten seconds; evaluation, checkpoint and compile phases
 are judged by their own pauses, and get ten minutes while they have none. It is certain when the heartbeat goes on,
-the process is alive, does next to no work on the CPU, and the silence has lasted four times that limit and a minute.
+the process is alive, does next to no work on the CPU, and the silence has lasted four times that limit and three
+minutes: a hung process cannot save itself, so the kill has to wait for what heals by itself, such as a file server.
 A process that still computes may be inside a long step: it is certain only after half an hour. A suspended process
 and one on another machine are reported, never killed. Time in which the run was suspended, or the checker itself stood
 still because the machine slept, does not count. Where there is no status file, a log that declares its length and ends
@@ -40,7 +41,9 @@ class Limits:
     unknown_seconds: float = 600.0
     """Limit for a phase without known gaps: PyTorch's collective timeout and DLRover's hang limit are 10 minutes."""
     sure_times: float = 4.0
-    sure_seconds: float = 60.0
+    sure_seconds: float = 180.0
+    """Twice the 90 seconds for which an NFSv4 server lets nobody write after its restart. At 60 seconds one of 18 healthy
+    processes that stood still once for 65 to 100 seconds was killed (tests/bench/results/live.md)."""
     idle: float = 0.1
     """Share of one core under which a process does nothing (a hung loader: 0.00; the heartbeat thread: 0.001)."""
     busy_seconds: float = 1800.0

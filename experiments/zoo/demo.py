@@ -21,6 +21,7 @@ import contract
 from checker.report.catalog import entries
 
 ZOO = Path(__file__).parent
+LIMITS = ZOO.parent / "demo.limits.toml"
 
 
 def main() -> int:
@@ -54,6 +55,7 @@ def watch(root: Path, jobs: int) -> None:
         sweep = subprocess.Popen(sweep_command, stdout=log, stderr=subprocess.STDOUT)
         try:
             watcher = [sys.executable, "-m", "checker", "watch", str(root), "--while-pid", str(sweep.pid)]
+            watcher += ["--limits", str(LIMITS)]
             subprocess.run(watcher, check=True)
         finally:
             sweep.terminate()

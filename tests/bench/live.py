@@ -42,11 +42,11 @@ from checker.journal import entries
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = Path(__file__).parent / "results" / "live.md"
 
-WAVE = 185.0
-"""Seconds: a fault within the first minute, certainty a minute later, and half a minute until the process is gone."""
-FREEZE_AT, FREEZE = 45.0, 80.0
+WAVE = 300.0
+"""Seconds: a fault within the first minute, certainty three minutes later, half a minute until the process is gone."""
+FREEZE_AT, FREEZE = 45.0, 200.0
 """When the machine falls asleep in the last wave, and for how long: longer than it takes to be certain of a stall."""
-FROZEN_WAVE = 155.0
+FROZEN_WAVE = 275.0
 LAST = 12.0
 """Seconds for which the daemon goes on watching after the runs of a wave are done."""
 STAGGER = 0.05

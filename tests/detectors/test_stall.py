@@ -36,9 +36,9 @@ ALERTS = [
 
 
 KILLS = [
-    pytest.param(70, {}, id="idle"),
+    pytest.param(190, {}, id="idle"),
     pytest.param(3600, {"busy": 0.9}, id="busy for an hour"),
-    pytest.param(3670, {"excused": 3600.0}, id="hung before or after the machine slept"),
+    pytest.param(3790, {"excused": 3600.0}, id="hung before or after the machine slept"),
 ]
 
 BARE = {"state": None, "life": Life.UNKNOWN, "heartbeat_at": None, "busy": None, "phase": None}
