@@ -151,10 +151,11 @@ def tick_in(entry: Mapping[str, Any]) -> tuple[int, Tick] | None:
 
 def merge(events: Iterable[Row | Unreadable], ticks: deque[tuple[int, Tick]]) -> Iterator[Event]:
     """`events` with each of the journaled looks where it was made; takes from `ticks` what it has used."""
+    return _merged(events, ticks) if ticks else iter(events)
+
+
+def _merged(events: Iterable[Row | Unreadable], ticks: deque[tuple[int, Tick]]) -> Iterator[Event]:
     yield from _due(ticks, -1)
-    if not ticks:
-        yield from events
-        return
     for event in events:
         yield event
         if isinstance(event, Row):
