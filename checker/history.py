@@ -188,14 +188,23 @@ class History:
         look, index, values, curves = False, self.index, row.values, self._curves
         step = index if self.step is None else self.step
         for name, value in values.items():
-            if name not in curves and self._learn(values):
-                return look
-            curve = curves[name]
+            try:
+                curve = curves[name]
+            except KeyError:
+                if self._learn(values):
+                    return look
+                curve = curves[name]
             if curve is None:
                 look = self._other(name, value, row) or look
-            elif not value or not -_MOST <= value <= curve.top or (value == curve.series.last and curve.repeats):
+                continue
+            series = curve.series
+            if not value or not -_MOST <= value <= curve.top or (value == series.last and curve.repeats):
                 look = self._remarkable(curve, value, row) or look
-            elif curve.series.add(value, index, step):
+                continue
+            series.last, series.last_row, series.last_step = value, index, step  # what `Series.add` does
+            raw = series.raw
+            raw.append(value)
+            if len(raw) >= series.full and series.close_chunk():
                 look = True
         return look
 
