@@ -35,6 +35,12 @@ class Row(NamedTuple):
     text: str | None = None
 
 
+class Flat(Row):
+    """A row that tells its step and numbers, and nothing else, as most rows do: of these less has to be asked."""
+
+    __slots__ = ()
+
+
 class Unreadable(NamedTuple):
     """A line that holds no JSON object. It is counted and shown, never skipped in silence."""
 

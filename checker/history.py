@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import Final
 
-from checker.events import Plan, Row, Tick
+from checker.events import Flat, Plan, Row, Tick
 from checker.gaps import Gaps
 from checker.names import ALIASES, GRAD_NORM, LR, ROLES, SUMMARY_MARKS, TRAIN_LOSS, VAL_LOSS
 from checker.series import EMPTY, Series
@@ -18,8 +20,8 @@ MAX_NAMES = 256
 NOT_MEASURED = frozenset({"checkpoint_saved", "training_start", "training_end", "phase", "regime_change", "note"})
 """Events whose metrics repeat what other rows measured (the best value, say): they are no points of a curve."""
 
-_SILENT = (None,) * len(Row._fields[5:])
-"""What a row tells after its step, when it tells nothing more."""
+_MOST: Final = sys.float_info.max
+"""The largest finite number: a comparison costs less than a function that is asked whether a value is finite."""
 
 MIN_BEFORE_NULL = 5
 """Numbers that must have stood where a null counts as a hidden NaN."""
@@ -80,10 +82,10 @@ class Curve:
     role: str
     series: Series
     zeros: Streak
-    top: float = math.inf
-    """A value beyond it is remarkable."""
-    watched: bool = False
-    """A streak of it is going on, or it has not always been finite: every value is remarkable."""
+    top: float = _MOST
+    """A value beyond it is remarkable; every value is while a streak is going on, or once one was not finite."""
+    repeats: bool = False
+    """A value that repeats the last one is remarkable."""
 
 
 class History:
@@ -177,10 +179,10 @@ class History:
     def fold(self, row: Row) -> bool:
         """Takes the next row in. True when the rules should look: something moved by more than a value on a curve."""
         step = row.step
-        if row[5:] == _SILENT and step is not None and self.step is not None and step >= self.step:
-            self.index, self.step, look = row.index, step, False  # all that `_place` would find in most flat rows
-        else:
-            look = self._place(row)
+        if type(row) is Flat and self.step is not None and step is not None and step >= self.step:
+            self.index, self.step = row.index, step  # all that `_place` would find
+            return not (self._summaries and _is_summary(row.values)) and self._measured(row)
+        look = self._place(row)
         if row.event != "step":
             look = self._event(row) or look
             if row.event in NOT_MEASURED:
@@ -191,30 +193,38 @@ class History:
 
     def _measured(self, row: Row) -> bool:
         """Puts each value where it belongs. This loop is what a row costs."""
-        look, index, values, curves = False, row.index, row.values, self._curves
+        look, index, values, curves = False, self.index, row.values, self._curves
         step = index if self.step is None else self.step
         for name, value in values.items():
-            if name not in curves and self._learn(values):
-                return look
-            curve = curves[name]
-            if value is None or not isfinite(value):
-                look = self._non_finite(name if curve is None else curve.role, value, row) or look
-            elif curve is None:
-                self._other(name, value, index, step)
-            else:
-                series = curve.series
-                if curve.watched or value == series.last or value > curve.top or not value:
-                    self._remarkable(curve, value, index, step)
-                if series.add(value, index, step):
-                    look = True
+            try:
+                curve = curves[name]
+            except KeyError:
+                if self._learn(values):
+                    return look
+                curve = curves[name]
+            if curve is None:
+                look = self._other(name, value, row) or look
+                continue
+            series = curve.series
+            if not value or not -_MOST <= value <= curve.top or (value == series.last and curve.repeats):
+                look = self._remarkable(curve, value, row) or look
+                continue
+            series.last, series.last_row, series.last_step = value, index, step  # what `Series.add` does
+            raw = series.raw
+            raw.append(value)
+            if len(raw) >= series.full and series.close_chunk():
+                look = True
         return look
 
-    def _other(self, name: str, value: float, index: int, step: int) -> None:
-        """A finite value that is no point of the four curves."""
+    def _other(self, name: str, value: float | None, row: Row) -> bool:
+        """A value that is no point of the four curves."""
+        if value is None or not isfinite(value):
+            return self._non_finite(name, value, row)
         if name in self.bad:
             self._recover(name)
         if name == self._monitored:
-            self.monitor.add(self._sign * value, index, step)
+            self.monitor.add(self._sign * value, row.index, row.index if self.step is None else self.step)
+        return False
 
     def _place(self, row: Row) -> bool:
         """Where and when the row stands; a new process or an earlier step rewinds the curves."""
@@ -320,19 +330,32 @@ class History:
         return self._summaries and _is_summary(values)
 
     def _curve(self, role: str) -> Curve:
-        return Curve(role, self.series[role], self.zero[role], top=self.lr_top if role == LR else math.inf)
+        curve = Curve(role, self.series[role], self.zero[role], repeats=role == TRAIN_LOSS)
+        self._watch(curve)
+        return curve
 
-    def _remarkable(self, curve: Curve, value: float, index: int, step: int) -> None:
-        """What a finite value says besides being one more point of its curve."""
-        role, zeros = curve.role, curve.zeros
+    def _watch(self, curve: Curve) -> None:
+        """Sets the value above which `curve` is looked at more closely."""
+        role = curve.role
+        if role in self.bad or curve.zeros.count or (role == TRAIN_LOSS and self.frozen.count):
+            curve.top = -math.inf
+        else:
+            curve.top = self.lr_top if role == LR else _MOST
+
+    def _remarkable(self, curve: Curve, value: float | None, row: Row) -> bool:
+        """Takes in a value that may be more than one more point of its curve; True when the rules should look."""
+        role, zeros, index, step = curve.role, curve.zeros, row.index, row.index if self.step is None else self.step
+        if value is None or not isfinite(value):
+            return self._non_finite(role, value, row)
         if role in self.bad:
             self._recover(role)
         if role == TRAIN_LOSS and curve.series.count:
             self.frozen.set(index, step, now=value == curve.series.last)
         elif role == LR:
-            self.lr_top = curve.top = max(self.lr_top, value)
+            self.lr_top = max(self.lr_top, value)
         zeros.set(index, step, now=value == 0.0)
-        curve.watched = role in self.bad or zeros.count > 0 or (role == TRAIN_LOSS and self.frozen.count > 0)
+        self._watch(curve)
+        return curve.series.add(value, index, step)
 
     def _recover(self, name: str) -> None:
         bad = self.bad[name]
@@ -361,7 +384,7 @@ class History:
             bad = self.bad[name] = Bad(finite_before=seen)
             for curve in self._curves.values():
                 if curve is not None and curve.role == name:
-                    curve.watched = True
+                    self._watch(curve)
         bad.streak.hit(row.index, self.step)
         bad.nulls += value is None
         bad.last = value

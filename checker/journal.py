@@ -8,7 +8,6 @@ since been replaced, and stay as history.
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -51,7 +50,7 @@ class Past:
 
     told: set[str] = field(default_factory=set)
     """Keys of the effects that have been journaled."""
-    ticks: deque[tuple[int, Tick]] = field(default_factory=deque)
+    ticks: list[tuple[int, Tick]] = field(default_factory=list)
     """The looks at the clock that mattered, each with the row it came after."""
     acts: list[Entry] = field(default_factory=list)
     file: str | None = None
@@ -149,18 +148,19 @@ def tick_in(entry: Mapping[str, Any]) -> tuple[int, Tick] | None:
     return (after, tick) if good and type(after) is int else None
 
 
-def merge(events: Iterable[Row | Unreadable], ticks: deque[tuple[int, Tick]]) -> Iterator[Event]:
+def merge(events: Iterable[Row | Unreadable], ticks: list[tuple[int, Tick]]) -> Iterator[Event]:
     """`events` with each of the journaled looks where it was made; takes from `ticks` what it has used."""
+    return _merged(events, ticks) if ticks else iter(events)
+
+
+def _merged(events: Iterable[Row | Unreadable], ticks: list[tuple[int, Tick]]) -> Iterator[Event]:
     yield from _due(ticks, -1)
-    if not ticks:
-        yield from events
-        return
     for event in events:
         yield event
         if isinstance(event, Row):
             yield from _due(ticks, event.index)
 
 
-def _due(ticks: deque[tuple[int, Tick]], row: int) -> Iterator[Tick]:
+def _due(ticks: list[tuple[int, Tick]], row: int) -> Iterator[Tick]:
     while ticks and ticks[0][0] <= row:
-        yield ticks.popleft()[1]
+        yield ticks.pop(0)[1]

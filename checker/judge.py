@@ -138,9 +138,12 @@ def step(case: Case, event: Event) -> list[Effect]:
     """Folds one event into `case` and says what follows from it."""
     if not isinstance(event, Row):
         return step_all((case,), event)[0]
-    effects = _end_silence(case)
-    look, resumed = _fold(case.history, event)
-    if resumed:
+    history = case.history
+    effects = [] if history.tick is None else _end_silence(case)
+    history.tick = None  # a rule asked about a row must not see a clock that a replay does not have
+    processes = history.restarts
+    look = history.fold(event)
+    if history.restarts != processes:
         _renumber(case)
     if look:
         effects += _look(case, _by_row)
@@ -158,22 +161,17 @@ def step_all(cases: Sequence[Case], event: Event) -> list[list[Effect]]:
     if not isinstance(event, Row):
         history.unreadable += 1
         return [[] for _ in cases]
-    effects = [_end_silence(case) for case in cases]
-    look, resumed = _fold(history, event)
+    effects = [[] if history.tick is None else _end_silence(case) for case in cases]
+    history.tick = None
+    processes = history.restarts
+    look = history.fold(event)
+    resumed = history.restarts != processes
     for case, found in zip(cases, effects, strict=True):
         if resumed:
             _renumber(case)
         if look:
             found.extend(_look(case, _by_row))
     return effects
-
-
-def _fold(history: History, row: Row) -> tuple[bool, bool]:
-    """Whether the rules should look at what `row` brought, and whether it comes from a new process."""
-    history.tick = None  # a rule asked about a row must not see a clock that a replay does not have
-    processes = history.restarts
-    look = history.fold(row)
-    return look, history.restarts != processes
 
 
 def _renumber(case: Case) -> None:
@@ -198,8 +196,6 @@ def _on_tick(case: Case, tick: Tick) -> list[Effect]:
 def _end_silence(case: Case) -> list[Effect]:
     """A row ends every episode that was about silence; only a look at the clock can have begun one."""
     effects: list[Effect] = []
-    if case.history.tick is None:
-        return effects
     for name, episode in case.episodes.items():
         if POLICY[name].row_ends and episode.told is not None:
             effects.append(_close(case, name, episode))

@@ -109,10 +109,9 @@ class Recording:
         finals = {after for after, look in self.past.ticks if look.final}
         over = self.folder is None or _over(self.folder)
         recorded = chain(self.tail.events(), self.tail.rest()) if over else self.tail.events()
-        for event in journal.merge(recorded, self.past.ticks):
-            if isinstance(event, Unreadable) and event.line == 0:
-                raise ValueError(f"{self.path}: {event.reason}")
-            yield event
+        yield from journal.merge(recorded, self.past.ticks)
+        if self.tail.trouble:
+            raise ValueError(f"{self.path}: {self.tail.trouble}")
         last = _last_look(self.folder, history)
         if last is not None and history.index not in finals:
             yield last
@@ -134,7 +133,7 @@ def read(
     for event in recording.events(case.history):
         if judge.step(case, event) and watch is not None:
             watch(case)
-        if isinstance(event, Unreadable) and len(unreadable) < KEPT:
+        if type(event) is Unreadable and len(unreadable) < KEPT:
             unreadable.append(event)
     return Replay(path, case, recording.tail.rows, tuple(unreadable))
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from itertools import chain, count, repeat
 from typing import Any, Final
 
 from pydantic_core import from_json
 
-from checker.events import Row, Unreadable
+from checker.events import Flat, Row, Unreadable
 from contract import number_in
 
 MAX_LINE: Final = 1 << 20
@@ -45,19 +45,51 @@ def decode(data: bytes, index: int, line: int) -> Row | Unreadable:
         return Unreadable(line, _why(data, error))
     if type(document) is not dict:
         return Unreadable(line, f"expected a JSON object, found {type(document).__name__}")
-    step = document.get("step")
-    if type(step) is int and _NOT_FLAT.isdisjoint(document):
-        # Most rows are flat: a step, and metrics that are simply numbers. What was parsed is then what is meant.
-        for value in document.values():
-            if type(value) is not float and not (type(value) is int and -_BIG < value < _BIG):
-                break
-        else:
-            del document["step"]
-            return _flat((index, line, document, "step", step, None, None, None, None, None, None, None, None))
     return row(document, index, line)
 
 
-_flat = partial(tuple.__new__, Row)  # what Row._make does, without checking the length each time
+def decode_all(lines: Sequence[bytes], index: int, line: int) -> Sequence[Row] | None:
+    """The rows in `lines`, one in each; None when one of these holds no row, so that each must be looked at by itself.
+
+    It says what `decode` says. Most rows are flat, and that is found out about all of them at once, in loops that the
+    interpreter does not have to go through.
+    """
+    if max(map(len, lines)) > MAX_LINE:
+        return None
+    try:
+        documents = list(map(from_json, lines))
+    except ValueError:
+        return None
+    if {*map(type, documents)} != {dict}:
+        return None
+    if _all_flat(documents):
+        return _flat_rows(documents, index, line)
+    return [row(document, index + place, line + place) for place, document in enumerate(documents)]
+
+
+def _all_flat(documents: Sequence[dict[str, Any]]) -> bool:
+    """Whether each has a step, and metrics that are simply numbers: what was parsed is then what is meant."""
+    if not _NOT_FLAT.isdisjoint(set().union(*documents)):
+        return False
+    if {*map(type, map(dict.get, documents, repeat("step")))} != {int}:
+        return False
+    kinds = list(map(type, chain.from_iterable(map(dict.values, documents))))
+    whole = kinds.count(int)
+    if whole + kinds.count(float) < len(kinds):
+        return False
+    if whole == len(documents):  # only the steps
+        return all(-_BIG < document["step"] < _BIG for document in documents)
+    return all(-_BIG < value < _BIG for document in documents for value in document.values() if type(value) is int)
+
+
+def _flat_rows(documents: Sequence[dict[str, Any]], index: int, line: int) -> Sequence[Row]:
+    """The rows of documents that are all flat. Without their steps, these are what the rows hold."""
+    new = tuple.__new__  # what Row._make does, without checking the length each time
+    steps = map(dict.pop, documents, repeat("step"))
+    return [
+        new(Flat, (at, where, values, "step", step, None, None, None, None, None, None, None, None))
+        for at, where, values, step in zip(count(index), count(line), documents, steps, strict=False)
+    ]
 
 
 def row(document: Mapping[str, Any], index: int, line: int) -> Row:

@@ -12,13 +12,16 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from operator import sub
-from typing import Final
+from typing import Final, TypeAlias
 
 BLOCKS = 128
 """Blocks before merging. 64 to 128 are in use, so a block is 0.8 to 1.6 % of the values so far."""
 
 RECENT = 24
 """Raw values kept at full resolution: enough for a robust level and spread of the present."""
+
+SPARE = 8
+"""Raw values beyond those that may pile up: clearing them away one by one would cost time."""
 
 CHUNK = 32
 """A wide block is the mean of the medians of chunks this long, so no block holds more raw values than this."""
@@ -29,6 +32,10 @@ SMOOTH = 5
 
 _NONE = array("d")
 """Stands for what nobody asked for; never changed."""
+
+
+Places: TypeAlias = "range | array[int]"
+"""Where blocks end: most logs are regular, and a range takes no memory."""
 
 
 class Series:
@@ -42,18 +49,18 @@ class Series:
         "_before",
         "_chunks",
         "_done",
-        "_full",
-        "_raw",
         "_smooth",
         "_swing",
         "_swings_too",
         "_total",
         "first_row",
+        "full",
         "last",
         "last_row",
         "last_step",
         "levels",
         "merged",
+        "raw",
         "rows",
         "steps",
         "swings",
@@ -65,21 +72,22 @@ class Series:
         self.levels = array("d")
         self.swings = array("d") if swings else _NONE
         """The mean step from one raw value to the next, up or down, in each block; empty when nobody wants them."""
-        self.rows = array("i")
-        self.steps = array("i")
+        self.rows: Places = range(0)
+        """The last row of each block."""
+        self.steps: Places = range(0)
         self.first_row = -1
         self.last = 0.0
         self.last_row = -1
         self.last_step = -1
         self.merged = 0
         self._swings_too = swings
-        self._raw = array("d")
-        """The last values of full chunks, then those of the open one."""
+        self.raw = array("d")
+        """The last values of full chunks, then those of the open one. `History.fold` adds to it as `add` does."""
         self._done = 0
         """How many of them belong to full chunks."""
         self._before = 0
         """Values in full chunks, all told."""
-        self._full = 1
+        self.full = 1
         """The length at which the open chunk is full, or has its very first value."""
         self._total = 0.0
         self._swing = 0.0
@@ -89,38 +97,37 @@ class Series:
 
     def add(self, value: float, row: int, step: int) -> bool:
         """Takes the next value; True when it closed a block, so that the curve is worth another look."""
-        raw = self._raw
+        raw = self.raw
         raw.append(value)
         self.last, self.last_row, self.last_step = value, row, step
-        return len(raw) >= self._full and self._close_chunk()
+        return len(raw) >= self.full and self.close_chunk()
 
-    def _close_chunk(self) -> bool:
+    def close_chunk(self) -> bool:
         """Sums the open chunk up; True when it completed a block."""
-        raw, done = self._raw, self._done
-        if self.count == 1:
+        raw, done = self.raw, self._done
+        if not self._before and len(raw) == 1:
             self.first_row = self.last_row
             self._open_chunk(done)
-            if len(raw) < self._full:
+            if len(raw) < self.full:
                 return False
         chunk = raw[done:]
         if self._swings_too:
-            walk = raw[max(0, done - 1) :]
-            for step in map(abs, map(sub, walk[1:], walk)):
-                self._swing += step
+            walk = raw[max(0, done - 1) :].tolist()
+            self._swing = sum(map(abs, map(sub, walk[1:], walk)), self._swing)
         self._total += chunk[0] if len(chunk) == 1 else median(chunk)
         self._chunks += 1
         closed = self._chunks * CHUNK >= self.width
         if closed:
             self._close_block()
         self._before += len(chunk)
-        if len(raw) >= 2 * RECENT:
+        if len(raw) >= RECENT + SPARE:
             del raw[:-RECENT]
         self._open_chunk(len(raw))
         return closed
 
     def _open_chunk(self, done: int) -> None:
         self._done = done
-        self._full = done + min(self.width, CHUNK)
+        self.full = done + min(self.width, CHUNK)
 
     def _close_block(self) -> None:
         self.levels.append(self._total / self._chunks)
@@ -145,14 +152,15 @@ class Series:
     def rewind(self, step: int) -> None:
         """Forgets what was logged at or after `step`: a resumed run goes another way from there."""
         keep = bisect_left(self.steps, step)
-        del self.levels[keep:], self.swings[keep:], self.rows[keep:], self.steps[keep:]
+        del self.levels[keep:], self.swings[keep:]
+        self.rows, self.steps = self.rows[:keep], self.steps[:keep]
         self._total, self._chunks, self._swing = 0.0, 0, 0.0
         self._smooth = (0, _NONE)
-        self._raw = self.levels[-RECENT:]
+        self.raw = self.levels[-RECENT:]
         self._before = keep * self.width
-        self._open_chunk(len(self._raw))
+        self._open_chunk(len(self.raw))
         if not keep:
-            self._full = 1  # the first value is looked at by itself, since its row is remembered
+            self.full = 1  # the first value is looked at by itself, since its row is remembered
         else:
             self.last, self.last_row, self.last_step = self.levels[-1], self.rows[-1], self.steps[-1]
 
@@ -161,12 +169,12 @@ class Series:
     @property
     def count(self) -> int:
         """The number of values."""
-        return self._before + len(self._raw) - self._done
+        return self._before + len(self.raw) - self._done
 
     @property
     def recent(self) -> array[float]:
         """The last raw values, at most `RECENT`."""
-        return self._raw[-RECENT:]
+        return self.raw[-RECENT:]
 
     def smooth(self, width: int = SMOOTH) -> list[float]:
         """The running median of the blocks, as long as `levels`; at the ends over what there is."""
@@ -181,7 +189,7 @@ class Series:
 
     def level(self, values: int = SMOOTH) -> float:
         """The median of the last `values` raw values."""
-        return median(self._raw[-min(values, RECENT) :])
+        return median(self.raw[-min(values, RECENT) :])
 
     def level_before(self, values: int) -> float:
         """The median of the five raw values before the last `values` ones; the level itself where there are none."""
@@ -218,8 +226,13 @@ EMPTY: Final = Series(swings=False)
 """Stands for a curve of which nothing has come yet; nobody adds to it."""
 
 
-def _appended(places: array[int], place: int) -> array[int]:
-    """`places` with one more; they are kept in half the memory until one of them is beyond 2 billion."""
+def _appended(places: Places, place: int) -> Places:
+    """`places` with one more; irregular ones are kept in half the memory until one of them is beyond 2 billion."""
+    if isinstance(places, range):
+        stride = place - places[-1] if places else 1
+        if stride > 0 and (len(places) < 2 or stride == places.step):
+            return range(places[0] if places else place, place + stride, stride)
+        places = array("i" if max(places[-1], place) < 1 << 31 else "q", places)
     try:
         places.append(place)
     except OverflowError:

@@ -11,7 +11,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from checker import rows
@@ -19,6 +19,9 @@ from checker.events import Row, Unreadable
 
 CHUNK = 1 << 18
 """Bytes per read: large enough that a gigabyte is read at full speed, small enough to be forgotten."""
+
+PORTION = 256
+"""Lines that are decoded at once: enough to share what that costs, few enough to stay in the processor's caches."""
 
 _MARK = 64
 """Bytes before the offset that are kept and compared: a file rewritten in place may well be longer than the old one."""
@@ -40,16 +43,13 @@ class Decoder:
     def feed(self, data: bytes) -> Iterator[Row | Unreadable]:
         """The events that `data` completes; what follows the last newline is held back."""
         *whole, rest = data.split(b"\n")
-        begun = bool(self._rest or self._skipped or not self.lines)  # only the first line can have begun before
-        for line in whole:
-            if begun:
-                begun = False
-                self._keep(line)
-                event = self._line()
-            else:
-                event = self._decode(line)
+        if whole and (self._rest or self._skipped or not self.lines):  # only the first line can have begun before
+            self._keep(whole.pop(0))
+            event = self._line()
             if event is not None:
                 yield event
+        for start in range(0, len(whole), PORTION):
+            yield from self._decode_all(whole[start : start + PORTION])
         self._keep(rest)
 
     @property
@@ -86,11 +86,20 @@ class Decoder:
             line = line.removeprefix(_BOM)
         return self._decode(line)
 
+    def _decode_all(self, lines: list[bytes]) -> Iterable[Row | Unreadable]:
+        """What whole lines say, blank ones left out."""
+        found = rows.decode_all(lines, self.rows, self.lines + 1)
+        if found is None:
+            return filter(None, map(self._decode, lines))
+        self.lines += len(found)
+        self.rows += len(found)
+        return found
+
     def _decode(self, line: bytes) -> Row | Unreadable | None:
         """What a line says; None for a blank one."""
         self.lines += 1
         event = rows.decode(line, self.rows, self.lines)
-        if type(event) is Row:
+        if isinstance(event, Row):
             self.rows += 1
             return event
         return event if len(line) > rows.MAX_LINE or line.strip() else None
@@ -99,7 +108,7 @@ class Decoder:
 class Tail:
     """One file and how far it has been read. No file stays open between two looks, so ten thousand runs fit."""
 
-    __slots__ = ("_decoder", "_finished", "_id", "_mark", "_modified", "_told", "missing", "offset", "path")
+    __slots__ = ("_decoder", "_finished", "_id", "_mark", "_modified", "_told", "missing", "offset", "path", "trouble")
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -109,6 +118,8 @@ class Tail:
         self._id: tuple[int, int] | None = None
         self._mark = b""
         self._modified = -1
+        self.trouble = ""
+        """Why nothing can be read, if that is so; also told once, as an unreadable line 0."""
         self._told: tuple[int, int] | str | None = None
         self._finished = False
         """The bytes read so far ended in a line without newline, which has been counted all the same."""
@@ -172,7 +183,7 @@ class Tail:
                 info = os.fstat(fd)
                 if self._id not in (None, _identity(info)) or info.st_size < self.offset:
                     return  # changed since `rewritten` looked; the next look will see it
-                self._id, self._told = _identity(info), None
+                self._id, self._told, self.trouble = _identity(info), None, ""
                 if self._finished and info.st_size > self.offset:
                     if os.pread(fd, 1, self.offset) != b"\n":
                         return  # as above
@@ -188,7 +199,8 @@ class Tail:
         except OSError as error:
             if self._told != str(error):  # once, not at every look
                 self._told = str(error)
-                yield Unreadable(0, f"{self.path.name} cannot be read: {error.strerror or error}")
+                self.trouble = f"{self.path.name} cannot be read: {error.strerror or error}"
+                yield Unreadable(0, self.trouble)
 
     def rest(self) -> Iterator[Row | Unreadable]:
         """The unfinished last line, once nothing more is expected. If it goes on after all, the file is `rewritten`."""
@@ -200,7 +212,8 @@ class Tail:
         """A pipe or a device could be read for ever, or never; it is mentioned once and left alone."""
         if self._told != _identity(info):
             self._told = _identity(info)
-            yield Unreadable(0, f"{self.path.name} is {_kind(info.st_mode)}, not a regular file")
+            self.trouble = f"{self.path.name} is {_kind(info.st_mode)}, not a regular file"
+            yield Unreadable(0, self.trouble)
 
 
 class _Opened:

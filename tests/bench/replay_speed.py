@@ -6,6 +6,7 @@ Usage: python tests/bench/replay_speed.py [ROWS]
 from __future__ import annotations
 
 import gc
+import json
 import math
 import random
 import statistics
@@ -43,6 +44,20 @@ def write_rows(path: Path, count: int, *, val_every: int = 0) -> None:
             file.write(f"{{{values}{extra}}}\n")
 
 
+def write_own_rows(path: Path, count: int) -> None:
+    """The same run in our own format, with times as irregular as those of a real one."""
+    write_rows(path, count, val_every=10)
+    chance, at = random.Random(count), 1.7e9
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        metrics = json.loads(line)
+        step = metrics.pop("step")
+        at += chance.expovariate(2)
+        row = {"v": 1, "run_id": "a", "event": "step", "step": step, "metrics": metrics, "timestamp": at}
+        lines.append(json.dumps(row) + "\n")
+    path.write_text("".join(lines), encoding="utf-8")
+
+
 def parse(path: Path) -> None:
     """The least that any reader has to do."""
     with path.open("rb") as file:
@@ -66,11 +81,14 @@ def speeds(path: Path, repeats: int) -> tuple[list[float], list[float]]:
     return bare, full
 
 
-def memory_per_run(folder: Path, runs: int, rows: int) -> float:
+def memory_per_run(folder: Path, runs: int, rows: int, *, own: bool = False) -> float:
     """Bytes that one watched run holds once its rows have been read."""
-    first = folder / "run" / contract.METRICS
+    first = folder / ("own" if own else "flat") / contract.METRICS
     first.parent.mkdir()
-    write_rows(first, rows, val_every=10)
+    if own:
+        write_own_rows(first, rows)
+    else:
+        write_rows(first, rows, val_every=10)
     _watched(first.parent)  # what is made once for all runs is no run's
     gc.collect()
     tracemalloc.start()
@@ -102,7 +120,7 @@ def report(rows: int, repeats: int = 5) -> str:
                 f"{1e6 * statistics.median(full) / count:.2f} | "
                 f"{statistics.median(shares):.3f} | {shares[0]:.3f} to {shares[-1]:.3f} |"
             )
-        held = memory_per_run(folder, runs=100, rows=5000)
+        flat, own = (memory_per_run(folder, runs=100, rows=5000, own=own) / 1000 for own in (False, True))
     return "\n".join(
         [
             "# The speed of a replay",
@@ -114,7 +132,8 @@ def report(rows: int, repeats: int = 5) -> str:
             "|---|---|---|---|---|",
             *lines,
             "",
-            f"A watched run holds {held / 1000:.1f} kB after 5,000 rows with four metrics, however long it gets.",
+            f"A watched run holds {flat:.1f} kB after 5,000 flat rows with four metrics, {own:.1f} kB after as many of",
+            "our own with timestamps, however long it gets.",
             "",
             f"{machine()}. Made by `make bench-replay`.",
             "",

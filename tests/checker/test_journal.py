@@ -1,5 +1,4 @@
 import json
-from collections import deque
 
 import pytest
 
@@ -62,7 +61,7 @@ def test_a_journal_that_began_before_the_first_row_goes_with_whatever_came(tmp_p
 
 def test_looks_are_merged_after_the_row_that_they_came_after():
     rows = list(replay.lines(b"".join(json.dumps({"step": n}).encode() + b"\n" for n in range(3))))
-    ticks = deque([(-1, "before"), (0, "a"), (0, "b"), (2, "end"), (9, "never")])
+    ticks = [(-1, "before"), (0, "a"), (0, "b"), (2, "end"), (9, "never")]
     merged = [getattr(event, "step", event) for event in journal.merge(rows, ticks)]
     assert merged == ["before", 0, "a", "b", 1, 2, "end"]
     assert list(ticks) == [(9, "never")]

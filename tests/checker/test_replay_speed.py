@@ -8,6 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 
+import pytest
 import replay_speed
 
 
@@ -16,9 +17,10 @@ def test_a_replay_has_a_fair_share_of_the_speed_of_parsing(tmp_path):
     replay_speed.write_rows(path, 50_000)
     bare, full = replay_speed.speeds(path, 5)
     assert (
-        statistics.median(b / f for b, f in zip(bare, full, strict=True)) >= 0.08
-    )  # measured: 0.12; others use the machine too
+        statistics.median(b / f for b, f in zip(bare, full, strict=True)) >= 0.1
+    )  # measured: 0.15; others use the machine too
 
 
-def test_a_watched_run_holds_20_kilobytes(tmp_path):
-    assert replay_speed.memory_per_run(tmp_path, runs=20, rows=5000) <= 20_480
+@pytest.mark.parametrize("own", [False, True])
+def test_a_watched_run_holds_20_kilobytes(tmp_path, own):
+    assert replay_speed.memory_per_run(tmp_path, runs=20, rows=5000, own=own) <= 20_000

@@ -49,7 +49,7 @@ def test_a_long_run_is_kept_at_one_per_cent(count):
 def test_memory_does_not_grow():
     series = filled(noisy_descent(100_000))
     assert len(series.recent) == RECENT
-    assert len(series._raw) <= 2 * RECENT + CHUNK
+    assert len(series.raw) <= 2 * RECENT + CHUNK
 
 
 @pytest.mark.parametrize("trend", [0.0, 0.5, -3.0])
