@@ -79,7 +79,7 @@ def _zero(history: History, limits: Limits) -> Sighting | None:
 def _early(history: History, limits: Limits) -> Sighting | None:
     lr, progress = history.lr, history.progress
     low = (limits.unplanned if progress is None else limits.too_low) * history.lr_top
-    if lr.level(3) >= low or (progress is not None and progress > limits.early):
+    if low <= 0 or lr.level(3) >= low or (progress is not None and progress > limits.early):
         return None
     peak = max(range(len(lr.levels)), key=lr.levels.__getitem__)
     onset = next((i for i in range(peak, len(lr.levels)) if lr.levels[i] < low), None)

@@ -59,6 +59,9 @@ class Limits:
 
 LIMITS = Limits()
 
+MAX_TIMES = 1e6
+"""Stands for "times nothing"."""
+
 
 def detect(history: History, limits: Limits) -> Sighting | None:
     """An explosion of the train loss or, failing that, of the validation loss."""
@@ -120,7 +123,13 @@ def _exploded(series: Series, era: int, name: str, times: float, limits: Limits)
         first_row=series.rows[onset],
         first_step=series.steps[onset],
         summary=f"{name} exploded to {level:.4g}; it started at {yardstick:.4g} and had been as low as {best:.4g}",
-        evidence={"metric": name, "start": yardstick, "best": best, "level": level, "times_start": level / yardstick},
+        evidence={
+            "metric": name,
+            "start": yardstick,
+            "best": best,
+            "level": level,
+            "times_start": level / yardstick if yardstick else MAX_TIMES,
+        },
     )
 
 

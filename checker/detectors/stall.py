@@ -42,8 +42,8 @@ class Limits:
     """Limit for a phase without known gaps: PyTorch's collective timeout and DLRover's hang limit are 10 minutes."""
     sure_times: float = 4.0
     sure_seconds: float = 180.0
-    """Twice the 90 seconds for which an NFSv4 server lets nobody write after its restart. At 60 seconds one of 18 healthy
-    processes that stood still once for 65 to 100 seconds was killed (tests/bench/results/live.md)."""
+    """Twice the 90 seconds for which an NFSv4 server lets nobody write after its restart. At 60 seconds one of 18
+    healthy processes that stood still once for 65 to 100 seconds was killed (make bench-live)."""
     idle: float = 0.1
     """Share of one core under which a process does nothing (a hung loader: 0.00; the heartbeat thread: 0.001)."""
     busy_seconds: float = 1800.0
