@@ -2,7 +2,7 @@
 
 Usage: python tests/bench/quality.py [--zoo DIR] [--public RUNS LABELS] [--split tune|validate|test …] [--peers NAME …]
 
-Every scored run of the test split is put on record in results/test_split_runs.md, with date and commit.
+Every scoring of the test split is put on record in results/test_split.md, with date and commit.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also from a chec
 
 import contest
 import labelled
+import scoring
 import table
 from contest import Tool
 from labelled import Group
@@ -90,25 +91,36 @@ def show(result: Scored, console: Console) -> None:
 
 
 RECORD = """\
-# Every scored run of the test split
+# Every scoring of the test split
 
-Each time the test split is looked at, each of its runs is written down.
-
+Each time the test split is scored, the result is written down here: when, by which commit, and every run that was
+stopped though it must live or not seen though it was broken beyond doubt.
 """
 
 
 def record(result: Scored, path: Path) -> None:
-    """Puts every run of the test split on record: what ours said, when, at which commit."""
+    """Puts a scoring of the test split on record, below those before it."""
     place = next(i for i, tool in enumerate(result.tools) if tool.peer is None)
-    verdicts, stamp = result.played.verdicts[place], f"{datetime.now(UTC):%Y-%m-%d %H:%M} {table.commit()}"
-    new = not path.exists()
-    with path.open("a", encoding="utf-8") as file:
-        if new:
-            file.write(RECORD)
-            file.write("\n".join(table.markdown(("when, commit", "run", "label", "onset row", "result"), [])) + "\n")
-        for run in result.group.runs:
-            onset = "" if run.onset is None else str(run.onset)
-            file.write(f"| {stamp} | {run.id} | {run.label} | {onset} | {said(verdicts[run.id])} |\n")
+    verdicts, runs = result.played.verdicts[place], result.group.runs
+    score = scoring.score(verdicts, runs, result.played.rows)
+    stopped = [run for run in runs if run.label in labelled.MUST_LIVE and verdicts[run.id].stop is not None]
+    unseen = [run for run in runs if run.label in labelled.HARD and verdicts[run.id].seen is None]
+    text = [
+        f"## {datetime.now(UTC):%Y-%m-%d %H:%M}, commit {table.commit()}",
+        ", ".join(
+            (
+                f"false stops {score.false_stops.exact()}",
+                f"false words {score.false_words.exact()}",
+                f"hard stopped {score.hard_stopped.exact()}",
+                f"hard seen {score.hard_seen.exact()}",
+                f"soft seen {score.soft_seen.exact()}",
+            )
+        ),
+        *(f"- stopped: {run.id} ({run.label}), {said(verdicts[run.id])}" for run in stopped),
+        *(f"- not seen: {run.id} ({run.label}, onset at row {run.onset})" for run in unseen),
+    ]
+    known = path.read_text(encoding="utf-8") if path.exists() else RECORD
+    path.write_text(known + "\n" + text[0] + "\n\n" + text[1] + "\n\n" + "\n".join(text[2:]) + "\n", encoding="utf-8")
 
 
 def said(verdict: contest.Verdict) -> str:
@@ -129,7 +141,7 @@ def main() -> None:
     for result in scored(found, peers, tune, options):
         results.append(result)
         if result.group.name == "test":
-            record(result, options.results / "test_split_runs.md")
+            record(result, options.results / "test_split.md")
     for result in results:
         show(result, console)
     for peer in missing:

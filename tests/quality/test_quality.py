@@ -143,15 +143,17 @@ def test_a_peer_whose_package_is_missing_is_named():
     assert FLOOR.version == ""
 
 
-def test_every_run_of_the_test_split_is_put_on_record_each_time(zoo):
+def test_every_scoring_of_the_test_split_is_put_on_record(zoo):
     group = labelled.zoo(zoo)[1]
-    result = table.Scored(group, [Tool()], play([Tool()], group))
-    for _ in range(2):
-        record(result, zoo / "record.md")
-    text = (zoo / "record.md").read_text()
-    assert text.count("| good | healthy |  | silent |") == 2
-    assert text.count("| nan | nan | 170 | stopped at row ") == 2
-    assert text.count("# Every scored run") == 1
+    swapped = {"nan": "healthy", "healthy": "nan"}
+    spoiled = group._replace(runs=[run._replace(label=swapped.get(run.label, "unclear")) for run in group.runs])
+    for scored in (group, spoiled):
+        record(table.Scored(scored, [Tool()], play([Tool()], scored)), zoo / "record.md")
+    first, second = (zoo / "record.md").read_text().split("\n## ")[1:]
+    assert "false stops 0/2" in first
+    assert "\n- " not in first
+    assert "- stopped: nan (healthy), stopped at row " in second
+    assert "- not seen: good (nan, onset at row None)" in second
 
 
 def test_the_document_names_groups_limits_and_the_missing(zoo):
