@@ -61,8 +61,8 @@ class Rise:
     def recovering(self) -> bool:
         """Whether the curve is on its way back: it fell by more than noise does, and fast enough.
 
-        Fast enough means that a fifth of the excess went in the second half of the time since its peak, or that it came
-        down from a far higher peak in the last tenth of the run. A fall that has come to rest is no recovery.
+        Fast enough means that a quarter of the excess went in the second half of the time since its peak, or that it
+        came down from a far higher peak in the last tenth of the run. A fall that has come to rest is no recovery.
         """
         if self.falling_now > max(0.1 * self.excess, 2 * self.noise_now):
             return True

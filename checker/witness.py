@@ -41,9 +41,9 @@ ALONE_EPOCHS = 5
 row that stands for an epoch outlasts that by itself, so there fewer rows will do."""
 
 EARLY = 0.1
-"""Share of the declared plan in which a rise must have lasted as long as all that went before it. Too high a learning
-rate does harm there that is often mended when it decays (3 healthy runs of one program of the zoo), and the checker has
-seen too little of the run to know better."""
+"""Share of the declared plan in which a rise must have lasted as long as all that went before it. What too high a
+learning rate does there is often mended when it decays (3 runs of one program of the zoo ended as well as their
+twins), and the checker has seen too little of the run to know better."""
 
 
 def lasted(history: History, onset_row: int, rows: int, share: float, past: float) -> bool:

@@ -73,9 +73,8 @@ def detect(history: History, limits: Limits) -> Sighting | None:
         if name == "train_loss":
             grade = _believed(history, found, limits)
             return None if grade is None else replace(found, grade=grade)
-        if found.evidence["level"] > max(
-            history.train.levels[:5], default=0.0
-        ):  # a validation loss near 0 may rise a thousandfold
+        start = max(history.train.levels[:5], default=0.0)
+        if found.evidence["level"] > start:  # a validation loss near 0 may rise a thousandfold and still be good
             return found if long_enough(history, found.first_row) else replace(found, grade=Grade.SUSPECT)
     return None
 
