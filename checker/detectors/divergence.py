@@ -43,8 +43,9 @@ class Limits:
     real_gain: float = 0.5
     """Part of the start that must have been gained before losing it means something: objectives that never fall far
     (adversarial, reinforcement) wander up and down by a third of their start and are healthy."""
-    confirmed_gain: float = 0.25
-    """The same where the validation loss rose as well."""
+    told_gain: float = 0.25
+    """The same for an alert, where the validation loss rose as well: in an adversarial training both do, and it is well
+    (67 of 90 runs of one such program in the zoo were killed when this was enough for a kill)."""
     scales: tuple[tuple[int, float], ...] = ((5, 6.0), (11, 3.5))
     """Width of the running median and excess in units of noise. A median of 5 (of 11) independent values has 0.54
     (0.37) of their noise, so both are more than 9 standard errors: room for noise that is not independent."""
@@ -83,8 +84,9 @@ def detect(history: History, limits: Limits) -> Sighting | None:
 def _weighed(history: History, found: Rise, limits: Limits) -> Sighting | None:
     """How far to go on a rise: as far as the validation loss does, or time where there is none."""
     witness = validation(history, found.onset_row)
-    gain = limits.confirmed_gain if witness in (Witness.LEANS, Witness.AGREES) else limits.real_gain
-    if witness is Witness.DENIES or (found.best > 0 and found.gained < gain * found.start):
+    gain = found.gained / found.start if found.best > 0 else 1.0
+    needed = limits.told_gain if witness in (Witness.LEANS, Witness.AGREES) else limits.real_gain
+    if witness is Witness.DENIES or gain < needed:
         return None
     if not settled(history, found.onset_row):
         return None
@@ -92,7 +94,8 @@ def _weighed(history: History, found: Rise, limits: Limits) -> Sighting | None:
     if not confirmed and not long_enough(history, found.onset_row):
         return None if witness is Witness.WAITING else sighting(found, Grade.SUSPECT, witness)
     sure = (
-        (confirmed or found.lost_share >= limits.alone_lost)
+        gain >= limits.real_gain
+        and (confirmed or found.lost_share >= limits.alone_lost)
         and _beyond_wandering(found, limits)
         and not found.remains
         and not premature(history, found.onset_row)
