@@ -15,7 +15,9 @@ runs of the zoo's tune split that were well in the end the comparisons alone kil
 denies the rise, nothing is said; where it agrees twice, the rise is certain; where there is none, the rise must last
 for 5 % of the plan (or a quarter of the rows so far) with three quarters of the drop lost. Certainty also needs an
 excess far beyond the slow wandering that the curve showed before, as losses of adversarial or reinforcement
-objectives do, and, in the first tenth of the plan, that the rise has lasted as long as all before it.
+objectives do, and, in the first tenth of the plan, that the rise has lasted as long as all before it. In the zoo's
+tune and validate splits it named 104 of 122 divergences (the others fell to other rules) and 8 of 1,851 healthy runs,
+and killed none of these.
 
 What to do: go back to the last checkpoint before the onset with a learning rate about three times lower, a longer
 warm-up and gradient clipping.

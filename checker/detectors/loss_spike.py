@@ -6,7 +6,8 @@ Why it matters: by itself it does not. Large training runs have dozens of spikes
 Noted, they tell a growing instability from a single bad batch, and where to look in the data.
 
 How it decides: one value against the median and the noise of the values just before it. It is information, never an
-alert: a spike that stays is what divergence and explosion are for.
+alert: a spike that stays is what divergence and explosion are for. In the zoo's tune and validate splits 191 of 1,851
+healthy runs had such a value: that is why it is only noted.
 
 What to do: nothing, if it comes back within a few rows. If spikes become frequent, clip gradients or lower Adam's
 beta2, and look at the batches of those steps.

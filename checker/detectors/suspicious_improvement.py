@@ -9,7 +9,8 @@ wrong split all look like a breakthrough, and everything built on the result is 
 How it decides: the level falls by 95 % between two neighbouring stretches of the curve without a declared change of
 regime, or the validation loss stays under half the train loss for five evaluations. Dropout, augmentation and label
 smoothing make a train loss somewhat higher than the validation loss; twice is beyond what they do. It is a note,
-since sudden understanding (grokking) exists.
+since sudden understanding (grokking) exists. In the zoo's tune and validate splits 63 of 1,851 healthy runs were
+noted so: that is why nobody is alerted.
 
 What to do: check the split for duplicates, evaluate on data that was never near the training code, and look at what
 the model does with shuffled labels.
