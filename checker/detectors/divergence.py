@@ -86,9 +86,8 @@ def detect(history: History, limits: Limits) -> Sighting | None:
 def _weighed(history: History, found: Rise, limits: Limits) -> Sighting | None:
     """How far to go on a rise: as far as the validation loss does, or time where there is none."""
     witness = validation(history, found.onset_row)
-    gain = found.gained / found.start if found.best > 0 else 1.0
     needed = limits.told_gain if witness in (Witness.LEANS, Witness.AGREES) else limits.real_gain
-    if witness is Witness.DENIES or gain < needed:
+    if witness is Witness.DENIES or not _learned(found, needed):
         return None
     if not settled(history, found.onset_row):
         return None
@@ -96,13 +95,18 @@ def _weighed(history: History, found: Rise, limits: Limits) -> Sighting | None:
     if not confirmed and not long_enough(history, found.onset_row):
         return None if witness is Witness.WAITING else sighting(found, Grade.SUSPECT, witness)
     sure = (
-        gain >= limits.real_gain
+        _learned(found, limits.real_gain)
         and (confirmed or found.lost_share >= limits.alone_lost)
         and _beyond_wandering(found, limits)
         and not found.remains
         and not premature(history, found.onset_row)
     )
     return sighting(found, Grade.SURE if sure else Grade.SUSPECT, witness)
+
+
+def _learned(found: Rise, share: float) -> bool:
+    """Whether the run had gained this share of its start; where the best level is not positive there are no shares."""
+    return found.best <= 0 or found.gained >= share * found.start
 
 
 def _beyond_wandering(found: Rise, limits: Limits) -> bool:
