@@ -14,9 +14,10 @@ import itertools
 import json
 import math
 import os
+import re
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,12 +34,19 @@ FORMAT = 1
 """Version of every record below; a reader accepts records without it and ignores fields it does not know."""
 
 EXPERIMENT = "experiment.json"
+ENVIRONMENT = "environment.json"
+HYPOTHESIS = "hypothesis.md"
 METRICS = "metrics.jsonl"
 STATUS = "training_status.json"
+SPEC = "spec.json"
 RESULT = "result.json"
+RESULT_PAGE = "result.md"
+OUTPUT = "output.log"
+EVALUATIONS = "evaluations.jsonl"
 STACKS = "stacks.txt"
 CHECKPOINTS = "checkpoints"
 FINDINGS = "findings.jsonl"
+PROMOTIONS = "promotions.jsonl"
 DIAGNOSIS = "diagnosis.md"
 CURVE = "curve.svg"
 NEXT = "next.md"
@@ -58,6 +66,21 @@ class State(StrEnum):
     @property
     def final(self) -> bool:
         return self not in (State.PENDING, State.RUNNING)
+
+    def to(self, after: State) -> State:
+        """`after`, when a run may go there from here: pending, running, then one of the four final states.
+
+        Raises:
+            IllegalTransition: it may not. A resumed run is a new attempt with a new run id, which begins anew.
+        """
+        if (self is State.PENDING and after is State.RUNNING) or (self is State.RUNNING and after.final):
+            return after
+        allowed = "only running" if self is State.PENDING else "nothing" if self.final else "only a final state"
+        raise IllegalTransition(f"a run that is {self} cannot become {after}: after {self} comes {allowed}")
+
+
+class IllegalTransition(ValueError):
+    """A change of state that no run makes; the message names both states."""
 
 
 class Event(StrEnum):
@@ -262,8 +285,10 @@ class Experiment:
     metric: Mapping[str, str] = field(default_factory=dict)
     """`name` and `direction` (`min` or `max`) of the primary metric."""
     tiers: Mapping[str, float] = field(default_factory=dict)
+    """Thresholds for the primary metric, by the names in `TIERS`."""
     budget: Mapping[str, float] = field(default_factory=dict)
-    """`wall_minutes`, `steps`: ceilings that the checker enforces."""
+    """`wall_minutes`, `steps`, `tokens`: ceilings that the checker enforces."""
+    tags: Sequence[str] = ()
     schedule: Mapping[str, Any] = field(default_factory=dict)
     """The declared learning rate: `kind`, `peak_lr`, `warmup_steps`, `decay_steps`, `final_lr`."""
     total_steps: int | None = None
@@ -276,6 +301,121 @@ class Experiment:
         """The record in `document`; missing or null fields take their defaults, unknown ones are ignored."""
         known = {key: value for key, value in _known(cls, document).items() if value is not None}
         return cls(**{"id": "", "created_at": "", **known})
+
+
+# ------------------------------------------------------------------------------------------ what a result is worth
+
+TIERS = ("must_pass", "should_pass", "could_pass")
+"""From the floor to the stretch: who reaches one has reached those before it."""
+
+MISSED = "fail"
+"""The tier of a result that misses the floor."""
+
+
+def gain(value: float, baseline: float, direction: str) -> float:
+    """How much better `value` is than `baseline`: positive is better, whichever way the metric improves."""
+    return value - baseline if direction == "max" else baseline - value
+
+
+def tier(
+    tiers: Mapping[str, Any], value: float | None, direction: str, *, name: str = "metric"
+) -> tuple[str | None, list[str]]:
+    """The highest tier that `value` reaches with all below it, and a sentence about every tier that it does not.
+
+    Returns:
+        One of `TIERS`, `MISSED`, or None where no tier is declared; and the shortfalls.
+    """
+    asked = [(known, limit) for known in TIERS if (limit := number_in(tiers.get(known))) is not None]
+    reached: str | None = MISSED if asked else None
+    shortfalls: list[str] = []
+    for known, limit in asked:
+        if value is not None and gain(value, limit, direction) >= 0:
+            reached = known if not shortfalls else reached
+        else:
+            found = "never measured" if value is None else f"{value:.6g}"
+            shortfalls.append(f"{known}: {name} is {found}, asked was {limit:.6g}")
+    return reached, shortfalls
+
+
+# ------------------------------------------------------------------------------------------------ a person's notes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypothesis:
+    """`hypothesis.md`: what a person expects and why, in whatever form."""
+
+    claim: str = ""
+    rationale: str = ""
+    parent: str | None = None
+    exp_id: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The note in `text`, with front matter or plain.
+
+        The claim is the first paragraph, or the first bullet where there is none before it, outside every section but
+        `# Hypothesis`; what stands below a heading `Rationale` is the rationale. A byte order mark, CRLF and `*`, `+`,
+        `-` or numbered bullets make no difference.
+        """
+        head, body = front_matter(text)
+        sections: dict[str, list[str]] = {}
+        current = sections.setdefault("", [])
+        for line in body:
+            heading = re.match(r"#{1,6}[ \t]+(.+?)[ \t]*#*$", line)
+            if heading:
+                current = sections.setdefault(heading[1].strip().lower().rstrip(":"), [])
+            else:
+                current.append(line)
+        told = [name for name in sections if name.startswith("hypothesis")] or [""]
+        claim = next((text for name in (*told, "", *sections) if (text := _paragraph(sections[name]))), "")
+        why = next((text for name in sections if name.startswith("rationale") and (text := _all(sections[name]))), "")
+        parent = head.get("parent_id") or head.get("parent")
+        return cls(
+            claim=claim,
+            rationale=why or head.get("rationale", ""),
+            parent=parent if parent not in ("null", "none", "~", "") else None,
+            exp_id=head.get("exp_id") or head.get("id"),
+        )
+
+
+_BULLET = re.compile(r"[ \t]*(?:[-*+]|\d+[.)])[ \t]+")
+
+
+def front_matter(text: str) -> tuple[dict[str, str], list[str]]:
+    """The `key: value` lines between two lines of `---` at the top of a note, and the lines below them.
+
+    Quotes around a value are taken off; a line that is no `key: value` is passed over. Without a closing line there is
+    no front matter, and everything is text.
+    """
+    lines = text.removeprefix("\ufeff").splitlines()
+    start = next((number for number, line in enumerate(lines) if line.strip()), 0)
+    if not lines or lines[start].rstrip() != "---":
+        return {}, lines
+    end = next((number for number in range(start + 1, len(lines)) if lines[number].rstrip() in ("---", "...")), None)
+    if end is None:
+        return {}, lines
+    found: dict[str, str] = {}
+    for line in lines[start + 1 : end]:
+        key, colon, value = line.partition(":")
+        if colon:
+            found[key.strip().lower()] = value.strip().strip("\"'")
+    return found, lines[end + 1 :]
+
+
+def _paragraph(lines: Sequence[str]) -> str:
+    """The first paragraph of some lines, or the first bullet where that comes first, as one line."""
+    found: list[str] = []
+    for line in lines:
+        bullet = _BULLET.match(line)
+        if found and (not line.strip() or bullet):
+            break
+        if line.strip():
+            found.append(line[bullet.end() :] if bullet else line)
+    return " ".join(" ".join(found).split())
+
+
+def _all(lines: Sequence[str]) -> str:
+    return " ".join(" ".join(_BULLET.sub("", line, count=1) for line in lines).split())
 
 
 # ------------------------------------------------------------------------------------------------------- writing

@@ -7,6 +7,7 @@ import io
 import pickle
 import random
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,19 @@ def load(path: Path) -> State:
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise BadCheckpoint(f"{path}: torch cannot read it: {error}") from None
     return state
+
+
+def described(folder: Path, name: str) -> dict[str, str] | None:
+    """`path`, relative to the folder, and `sha256` of a checkpoint as its hash file tells them; None without one."""
+    path = folder / CHECKPOINTS / f"{name}.pt"
+    with suppress(OSError, IndexError):
+        return {"path": path.relative_to(folder).as_posix(), "sha256": digest(path)}
+    return None
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a checkpoint as its hash file tells it."""
+    return _sidecar(path).read_text("ascii", "replace").split()[0]
 
 
 def load_newest(folder: Path) -> tuple[State | None, list[str]]:

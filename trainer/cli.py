@@ -1,10 +1,11 @@
-"""The command line: `trainer run` and `trainer sweep`."""
+"""The command line. What a command needs is loaded by the command."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from contract import Exit
@@ -18,34 +19,77 @@ EXPERIMENTS = Path("experiments")
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 finished, 1 failed, 2 cannot be started like this, 3 stopped on request."""
     options = _parser().parse_args(arguments)
-    if importlib.util.find_spec("torch") is None:
+    command: Callable[[argparse.Namespace], int] = options.carry_out
+    if _needs_torch(options) and importlib.util.find_spec("torch") is None:
         print(
             "trainer: training needs torch, which is not installed: pip install 'training-checker[trainer]' "
             "(in a checkout: pip install '.[trainer]')",
             file=sys.stderr,
         )
         return _USAGE
-    if options.command == "sweep":
-        from trainer.sweep import sweep  # noqa: PLC0415 - no work before it is asked for
-
-        return sweep(options.folder, options.experiments or EXPERIMENTS, options.jobs, options.settings)
-    return _run(options)
-
-
-def _run(options: argparse.Namespace) -> int:
-    from trainer.launch import Order, launch  # noqa: PLC0415 - takes torch, and seconds, that --help need not take
-    from trainer.spec import SpecError  # noqa: PLC0415 - as above
+    from trainer.spec import SpecError  # noqa: PLC0415 - takes pydantic, and time, that --help need not take
 
     try:
-        is_folder = options.target.is_dir()
-        root = options.experiments or (options.target.resolve().parent if is_folder else EXPERIMENTS)
-        return launch(Order(options.target, root, options.resume, options.overlay, options.settings))
+        return command(options)
     except SpecError as error:
         print(f"trainer: {error}", file=sys.stderr)
         return _USAGE
     except KeyboardInterrupt:
         print("trainer: interrupted", file=sys.stderr)
         return Exit.STOPPED
+
+
+def _needs_torch(options: argparse.Namespace) -> bool:
+    return options.command in ("run", "sweep", "eval") or (options.command == "new" and not options.external)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from trainer.launch import Order, launch  # noqa: PLC0415 - takes torch, and seconds, that --help need not take
+
+    target: Path = options.target
+    if not target.exists() and len(target.parts) == 1 and not target.suffix:
+        target = _found(target, options)
+    root = options.experiments or (target.resolve().parent if target.is_dir() else EXPERIMENTS)
+    return launch(Order(target, root, options.resume, options.dry_run, options.overlay, options.settings))
+
+
+def _found(named: Path, options: argparse.Namespace) -> Path:
+    from trainer.known import find  # noqa: PLC0415 - as the rest
+
+    return find(named, options.experiments or EXPERIMENTS)
+
+
+def _new(options: argparse.Namespace) -> int:
+    from trainer.new import Idea, new  # noqa: PLC0415 - as the rest
+
+    folder = new(
+        Idea(
+            experiments=options.experiments or EXPERIMENTS,
+            hypothesis=options.hypothesis,
+            rationale=options.rationale,
+            parent=options.parent,
+            overlay=options.overlay,
+            settings=options.settings,
+            tags=options.tags,
+            data=options.data,
+            external=options.external,
+        )
+    )
+    print(f"{folder.name} -> {folder} (pending)")
+    print(f"next: trainer {f'exec {folder} -- COMMAND' if options.external else f'run {folder}'}")
+    return Exit.FINISHED
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from trainer.sweep import sweep  # noqa: PLC0415 - no work before it is asked for
+
+    return sweep(options.folder, options.experiments or EXPERIMENTS, options.jobs, options.settings)
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from trainer.attach import attach  # noqa: PLC0415 - as the rest
+
+    return attach(_found(options.experiment, options), options.checkpoint, options.data)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,8 +105,27 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"where new experiments go (default: {EXPERIMENTS}; a child goes beside its parent)",
     )
+    new = commands.add_parser("new", parents=[common], help="write an experiment down, to be trained later")
+    new.add_argument("--hypothesis", default="", metavar="TEXT", help="what you expect: a sentence, or a hypothesis.md")
+    new.add_argument("--rationale", default="", metavar="TEXT", help="on what ground")
+    new.add_argument("--parent", type=Path, metavar="EXP", help="the experiment that this one varies, by id or folder")
+    new.add_argument(
+        "--spec",
+        dest="overlay",
+        type=Path,
+        metavar="FILE",
+        help="the spec; with --parent what is laid over the parent's, also a section of a next.md",
+    )
+    new.add_argument("--tag", dest="tags", action="append", default=[], metavar="TAG")
+    new.add_argument("--external", action="store_true", help="another program trains it (trainer exec): any keys go")
+    new.add_argument("--data", type=Path, metavar="PATH", help="with --external: the data to take a fingerprint of")
+    new.set_defaults(carry_out=_new)
     run = commands.add_parser("run", parents=[common], help="train one spec, or an experiment's folder")
-    run.add_argument("target", type=Path, metavar="SPEC_OR_DIR", help="a .toml file, or the folder of an experiment")
+    run.set_defaults(carry_out=_run)
+    run.add_argument(
+        "--dry-run", action="store_true", help="check everything and run one step; leaves no trace but its report"
+    )
+    run.add_argument("target", type=Path, metavar="SPEC_OR_EXP", help="a .toml file, or an experiment's folder or id")
     run.add_argument("--resume", action="store_true", help="continue the folder's run exactly where it was saved")
     run.add_argument(
         "--spec",
@@ -70,7 +133,14 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="settings to put on top: FILE.toml, or a section of a next.md as next.md#exp-006.2",
     )
+    examine = commands.add_parser("eval", help="evaluate a checkpoint, and attach what was found to it")
+    examine.set_defaults(carry_out=_eval)
+    examine.add_argument("experiment", type=Path, metavar="EXP", help="the id or the folder of an experiment")
+    examine.add_argument("--checkpoint", default="best", metavar="NAME", help="best (as it is), last, or a file")
+    examine.add_argument("--data", type=Path, metavar="FILE", help="a text to examine it on (its validation text)")
+    examine.add_argument("--experiments", type=Path, metavar="DIR", help=f"where ids are looked for ({EXPERIMENTS})")
     several = commands.add_parser("sweep", parents=[common], help="train every .toml in a folder")
+    several.set_defaults(carry_out=_sweep)
     several.add_argument("folder", type=Path)
     several.add_argument("--jobs", type=int, default=1, metavar="N", help="how many at a time")
     return parser

@@ -41,6 +41,10 @@ class Text:
         tokens = torch.frombuffer(text, dtype=torch.uint8).long()
         return cls(tokens[:-val], tokens[-val:], hashlib.sha256(text).hexdigest()[:16])
 
+    def samples(self, context: int) -> int:
+        """How many windows of `context` bytes there are to learn from and to be examined on."""
+        return sum((len(part) - 1) // context for part in (self.train, self.val))
+
 
 def windows_in(text: Tensor, context: int) -> int:
     """How many windows fit side by side; each has one byte more than `context`, shared with its neighbour.

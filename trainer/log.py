@@ -77,7 +77,7 @@ class RunLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.experiment = _experiment(self.folder, about)
         self.run_id = uuid.uuid4().hex[:12]
-        self.state = State.RUNNING
+        self.state = State.PENDING.to(State.RUNNING)
         self.metrics: dict[str, float] = {}
         self._best = Best(_declared(self.experiment))
         self._step: int | None = None
@@ -224,12 +224,16 @@ class RunLog:
         self.close(*_verdict(error, trace, asked=self._ack is not None))
 
     def close(self, state: State = State.COMPLETED, error: str | None = None) -> None:
-        """Writes the last row and the final state; a run that was asked to stop ends as killed."""
+        """Writes the last row and the final state; a run that was asked to stop ends as killed.
+
+        Raises:
+            IllegalTransition: `state` is not one in which a run can end.
+        """
         if self.state.final:
             return
         if state is State.COMPLETED and self._ack is not None:
             state = State.KILLED
-        self.state, self._error = state, error
+        self.state, self._error = self.state.to(state), error
         why = error or (self._bell.kill.reason if self._bell.kill else None)
         self._row(
             Event.TRAINING_END, step=self._step, metrics=dict(self.metrics), text=f"{state}: {why}" if why else state

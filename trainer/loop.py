@@ -67,8 +67,9 @@ class Run:
         self.epoch_loss = [0.0, 0.0]  # sum and count, for the mean of the epoch under way
         self._compiled = not options.train.compile
 
-    def start(self, folder: Path, log: RunLog) -> None:
-        self.folder, self.log = folder, log
+    def start(self, folder: Path, log: RunLog, fingerprints: Mapping[str, Any]) -> None:
+        """Where the run writes from here on, and the fingerprints of what it runs on, for its result."""
+        self.folder, self.log, self.fingerprints = folder, log, fingerprints
 
     # ------------------------------------------------------------------------- what a restart needs, all of it
 
@@ -198,7 +199,16 @@ class Run:
             self.examine()
         if self.saved_at != self.step:
             self.save("last")
-        result.write(self.folder, self.log, self.options, self.best)
+        name = self.options.metric.name
+        result.write(
+            self.folder,
+            self.log.experiment,
+            run_id=self.log.run_id,
+            value=self.log.metrics.get(name) if self.best is None else self.best,
+            secondary=self.log.metrics,
+            fingerprints=self.fingerprints,
+            checkpoint=checkpoint.described(self.folder, "best") or checkpoint.described(self.folder, "last"),
+        )
 
     def _moved(self, batch: Tensor) -> Tensor:
         if self.device.type != "cuda":

@@ -1,62 +1,173 @@
-"""`result.json`: what a finished run has come to, against what was asked of it."""
+"""`result.json` and `result.md`: what a finished run has come to, against what was asked of it and against its parent.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from contract import FORMAT, RESULT, Unreadable, decode_object, encode, now, replace
-from trainer import spec
-from trainer.log import RunLog
+from contract import (
+    FORMAT,
+    RESULT,
+    RESULT_PAGE,
+    Experiment,
+    State,
+    Unreadable,
+    decode_object,
+    encode,
+    gain,
+    now,
+    number_in,
+    number_out,
+    replace,
+    tier,
+)
 
-TIERS = ("must_pass", "should_pass", "could_pass")
+Document = dict[str, Any]
 
 
-def write(folder: Path, log: RunLog, options: spec.Spec, best: float | None) -> None:
-    """Writes the result of a run whose best primary metric is `best`."""
-    name, direction = options.metric.name, options.metric.direction
-    tier, shortfalls = judge(options, best)
+def write(
+    folder: Path,
+    experiment: Experiment,
+    *,
+    run_id: str,
+    value: float | None,
+    secondary: Mapping[str, float],
+    fingerprints: Mapping[str, Any],
+    checkpoint: Mapping[str, Any] | None = None,
+) -> Document:
+    """Writes both files of a completed run and returns what `result.json` holds.
+
+    Args:
+        folder: the run folder; the parent lies beside it.
+        experiment: the record of what was asked.
+        run_id: the attempt that came to this result.
+        value: the primary metric, best of the run; None when it was never measured. NaN is kept and misses every tier.
+        secondary: other metrics.
+        fingerprints: of what really ran: `config`, `code`, `data`.
+        checkpoint: `path` relative to the folder, `sha256`, `step` of the checkpoint that holds the value.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    name, direction = experiment.metric.get("name", ""), experiment.metric.get("direction", "min")
+    reached, shortfalls = tier(experiment.tiers, value, direction, name=name or "the metric")
+    baseline = _value_of(folder.parent / experiment.parent, name) if experiment.parent else None
+    compared = value is not None and baseline is not None and math.isfinite(value) and math.isfinite(baseline)
     document = {
         "v": FORMAT,
-        "experiment_id": log.experiment.id,
-        "run_id": log.run_id,
-        "oracle_tier": tier,
+        "experiment_id": experiment.id,
+        "run_id": run_id,
+        "status": str(State.COMPLETED),
+        "oracle_tier": reached,
         "primary_metric": {
             "name": name,
-            "value": best,
+            "value": None if value is None else number_out(value),
             "direction": direction,
-            "delta_vs_parent": _delta(folder.parent, options, best),
+            "delta_vs_parent": value - baseline if compared and value is not None and baseline is not None else None,
+            "gain_vs_parent": gain(value, baseline, direction)
+            if compared and value is not None and baseline is not None
+            else None,
         },
-        "secondary_metrics": {key: value for key, value in log.metrics.items() if key != name},
+        "parent": experiment.parent,
+        "secondary_metrics": {key: number_out(item) for key, item in secondary.items() if key != name},
         "shortfalls": shortfalls,
+        "checkpoint": dict(checkpoint) if checkpoint else None,
+        "fingerprints": dict(fingerprints),
         "evaluated_at": now(),
     }
     replace(folder / RESULT, encode(document, indent=1))
+    replace(folder / RESULT_PAGE, page(document).encode())
+    return document
 
 
-def judge(options: spec.Spec, best: float | None) -> tuple[str | None, list[str]]:
-    """The highest tier reached with all below it, and what is missing for the others; None where none is declared."""
-    asked = [(tier, limit) for tier in TIERS if (limit := getattr(options.tiers, tier)) is not None]
-    sign = -1 if options.metric.direction == "min" else 1
-    reached: str | None = "fail" if asked else None
-    shortfalls: list[str] = []
-    for tier, limit in asked:
-        if best is not None and (best - limit) * sign >= 0:
-            reached = tier if not shortfalls else reached
-        else:
-            value = "never measured" if best is None else f"{best:.6g}"
-            shortfalls.append(f"{tier}: {options.metric.name} is {value}, asked was {limit:.6g}")
-    return reached, shortfalls
-
-
-def _delta(root: Path, options: spec.Spec, best: float | None) -> float | None:
-    """How far this run is from its parent's value of the same metric."""
-    if options.parent is None or best is None:
-        return None
-    path = root / options.parent / RESULT
+def _value_of(folder: Path, name: str) -> float | None:
+    """The primary metric of another experiment's result, when it is the one called `name`."""
+    path = folder / RESULT
     with suppress(OSError, Unreadable):
         metric: Any = decode_object(path.read_bytes(), str(path)).get("primary_metric")
-        if isinstance(metric, dict) and metric.get("name") == options.metric.name:
-            return best - metric["value"] if isinstance(metric.get("value"), float) else None
+        if isinstance(metric, dict) and metric.get("name") == name:
+            return number_in(metric.get("value"))
     return None
+
+
+def page(document: Mapping[str, Any]) -> str:
+    """`result.md`: the facts as front matter for programs, the same as sentences for people."""
+    metric = document["primary_metric"]
+    secondary = document["secondary_metrics"]
+    return "\n".join([
+        "---",
+        f"exp_id: {document['experiment_id']}",
+        f"oracle_tier: {document['oracle_tier'] or 'null'}",
+        "primary_metric:",
+        f"  name: {_quoted(metric['name'])}",
+        f"  value: {_yaml(metric['value'])}",
+        f"  delta_vs_parent: {_yaml(metric['delta_vs_parent'])}",
+        "secondary_metrics:" if secondary else "secondary_metrics: {}",
+        *(f"  {_quoted(name)}: {_yaml(value)}" for name, value in secondary.items()),
+        f"evaluated_at: {document['evaluated_at']}",
+        "---",
+        "",
+        f"# Result: {_shown(document['experiment_id'])}",
+        "",
+        "## Primary metric",
+        "",
+        f"{_sentence(document)}",
+        "",
+        "## Shortfalls",
+        "",
+        *([f"- {_shown(item)}" for item in document["shortfalls"]] or [_none_missing(document)]),
+        *(["", "## Secondary metrics", ""] if secondary else []),
+        *(f"- {_shown(name)} = {_number(value)}" for name, value in secondary.items()),
+        "",
+    ])  # fmt: skip
+
+
+def _sentence(document: Mapping[str, Any]) -> str:
+    metric = document["primary_metric"]
+    better = "higher" if metric["direction"] == "max" else "lower"
+    if metric["value"] is None:
+        return f"{_shown(metric['name']) or 'The metric'} was never measured."
+    told = f"{_shown(metric['name'])} = {_number(metric['value'])} ({better} is better)"
+    change, parent = metric["gain_vs_parent"], _shown(document["parent"] or "")
+    if change is not None:
+        told += f", {abs(change):.4g} {'better' if change > 0 else 'worse'} than" if change else ", the same as"
+        told += f" its parent {parent}"
+    elif parent:
+        told += f"; its parent {parent} has no value to compare with"
+    reached = document["oracle_tier"]
+    return f"{told}." + (f" Tier: {reached}." if reached else "")
+
+
+def _none_missing(document: Mapping[str, Any]) -> str:
+    return "None." if document["oracle_tier"] else "No tiers were declared, so nothing can be missed."
+
+
+def _number(value: object) -> str:
+    number = number_in(value)
+    return "never measured" if number is None else f"{number:.6g}"
+
+
+def _yaml(value: object) -> str:
+    number = number_in(value)
+    if number is None:
+        return "null"
+    if math.isfinite(number):
+        return repr(number)
+    return ".nan" if math.isnan(number) else ".inf" if number > 0 else "-.inf"
+
+
+def _quoted(text: str) -> str:
+    """`text` as a YAML string in double quotes, which is what JSON writes."""
+    return encode(text).decode()
+
+
+def _shown(text: str) -> str:
+    """`text` on one line, as Markdown shows it: a metric's name may hold pipes and tags."""
+    return re.sub(r"([\\`*{}\[\]<>|#&~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", " ".join(str(text).split()))

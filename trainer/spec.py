@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -22,6 +22,9 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 class SpecError(ValueError):
     """A spec that cannot be trained; the message lists everything that is wrong with it, one fault per line."""
+
+
+Kind = TypeVar("Kind", bound="Declared")
 
 
 @dataclass
@@ -129,6 +132,7 @@ class Tiers(Section):
 class Budget(Section):
     wall_minutes: float | None = Field(default=None, gt=0)
     steps: Positive | None = None
+    tokens: Positive | None = None
 
 
 class Rehearsal(Section):
@@ -141,11 +145,36 @@ class Rehearsal(Section):
     """The rule that should find it; read by people and by the demo."""
 
 
-class Spec(Section):
+class Declared(Section):
+    """What every experiment says of itself, whoever trains it."""
+
     name: str = Field(default="", max_length=200)
     hypothesis: str = ""
     rationale: str = ""
     parent: str | None = None
+    tags: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    tiers: Tiers = Tiers()
+    budget: Budget = Budget()
+
+
+class AnyMetric(Section):
+    """The metric of a program that this one knows nothing about."""
+
+    name: str = Field(min_length=1)
+    direction: Literal["min", "max"]
+
+
+class External(Declared):
+    """The spec of an experiment that another program trains: all other keys are that program's own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    metric: AnyMetric
+
+
+class Spec(Declared):
+    """The spec of an experiment that this program trains."""
+
     seed: int = Field(default=1, ge=0, lt=2**63)
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     model: Model = Model()
@@ -154,8 +183,6 @@ class Spec(Section):
     schedule: Schedule = Schedule()
     train: Train
     metric: Metric = Metric()
-    tiers: Tiers = Tiers()
-    budget: Budget = Budget()
     rehearsal: Rehearsal = Rehearsal()
 
 
@@ -174,12 +201,31 @@ def build(document: Document, *, where: str, overlay: Path | None = None, settin
     Raises:
         SpecError: as for `load`.
     """
+    document, where = merged(document, where, overlay, settings)
+    return checked(Spec, document, where)
+
+
+def merged(document: Document, where: str, overlay: Path | None, settings: list[str] | None) -> tuple[Document, str]:
+    """`document` with overlay and settings laid over it, and words for where all that stands.
+
+    Raises:
+        SpecError: the overlay cannot be read, or a setting is none.
+    """
     if overlay is not None:
         document, where = laid_over(document, read_toml(overlay)), f"{where} with {overlay}"
     for setting in settings or []:
         document = laid_over(document, parsed_setting(setting))
+    return document, where
+
+
+def checked(kind: type[Kind], document: Document, where: str) -> Kind:
+    """`document` as a spec of some kind.
+
+    Raises:
+        SpecError: everything that is wrong with it.
+    """
     try:
-        return Spec.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
         faults = [_fault(item) for item in error.errors(include_url=False)]
         raise SpecError("\n  ".join([f"{where}: {len(faults)} thing(s) to correct", *faults])) from None
@@ -303,6 +349,11 @@ def parsed_setting(setting: str) -> Document:
     for part in reversed(parts):
         parsed = {part: parsed}
     return dict(parsed)
+
+
+def config(options: Declared) -> Document:
+    """Everything that a run is told, without the words about it: two runs of one config differ by chance alone."""
+    return options.model_dump(mode="json", exclude={"name", "hypothesis", "rationale", "parent", "tags"})
 
 
 def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> Document:

@@ -184,7 +184,7 @@ def test_a_small_model_takes_one_thread_unless_told_otherwise(tmp_path, small_to
 
 def test_a_pending_experiment_is_run_in_its_own_folder(tmp_path, small, read_status):
     options = small()
-    folder = launching.mint(tmp_path, options, launching.Text.load(options.data))
+    folder = launching.mint(tmp_path, launching.record(tmp_path, options, launching.Text.load(options.data)))
     assert main(["run", str(folder), "--experiments", str(tmp_path)]) == 0
     assert read_status(folder)["state"] == "completed"
     assert not (tmp_path / "exp-002").exists()
@@ -192,7 +192,7 @@ def test_a_pending_experiment_is_run_in_its_own_folder(tmp_path, small, read_sta
 
 def test_a_folder_that_is_being_trained_is_left_alone(tmp_path, small, capsys):
     options = small()
-    folder = launching.mint(tmp_path, options, launching.Text.load(options.data))
+    folder = launching.mint(tmp_path, launching.record(tmp_path, options, launching.Text.load(options.data)))
     with launching.RunLog(folder):
         assert main(["run", str(folder), "--resume"]) == 2
     assert f"is being trained by process {os.getpid()}" in capsys.readouterr().err

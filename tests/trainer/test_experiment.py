@@ -7,7 +7,8 @@ import pytest
 from contract import Experiment
 from trainer import spec
 from trainer.data import Text
-from trainer.experiment import choose_device, claim, mint
+from trainer.experiment import choose_device, record
+from trainer.mint import claim, mint
 
 
 def test_twenty_minters_at_once_get_twenty_numbers(tmp_path):
@@ -37,7 +38,7 @@ def test_the_record_tells_what_is_tried(tmp_path, small):
     options = small(
         name="n", hypothesis="h", tiers={"must_pass": 3.0}, budget={"wall_minutes": 5.0}, schedule={"warmup_steps": 3}
     )
-    folder = mint(tmp_path, options, Text.load(options.data))
+    folder = mint(tmp_path, record(tmp_path, options, Text.load(options.data)))
     found = Experiment.parse(json.loads((folder / "experiment.json").read_text()))
     assert (found.id, found.name, found.hypothesis, found.total_steps) == ("exp-001", "n", "h", 12)
     assert found.metric == {"name": "val_loss", "direction": "min"}
@@ -45,14 +46,16 @@ def test_the_record_tells_what_is_tried(tmp_path, small):
     assert found.schedule == {
         "kind": "cosine", "peak_lr": 0.01, "warmup_steps": 3, "decay_steps": 12, "final_lr": pytest.approx(0.001),
     }  # fmt: skip
-    assert {"config", "data", "python", "torch", "platform", "device"} <= set(found.fingerprints)
+    assert {"config", "code", "data", "environment"} == set(found.fingerprints)
+    assert {"python", "torch", "platform", "device", "packages"} <= set(found.fingerprints["environment"])
+    assert "torch" in json.loads((folder / "environment.json").read_text())["packages"]
 
 
 def test_epochs_are_turned_into_steps(tmp_path, small):
     options = spec.build(spec.laid_over(small().model_dump(mode="json"), {"train": {"epochs": 2}}), where="")
     options = spec.build(options.model_dump(mode="json"), where="")
     text = Text.load(options.data)
-    folder = mint(tmp_path, options, text)
+    folder = mint(tmp_path, record(tmp_path, options, text))
     windows = (len(text.train) - 1) // 16
     assert json.loads((folder / "experiment.json").read_text())["total_steps"] == 2 * -(-windows // 8)
 

@@ -7,22 +7,23 @@ import torch
 from contract import Kill
 from trainer import loop, rehearsal, spec
 from trainer.data import Loader, Position, Text
-from trainer.experiment import mint
+from trainer.experiment import record
 from trainer.launch import Order, launch
 from trainer.log import RunLog
 from trainer.loop import Run, train
+from trainer.mint import mint
 from trainer.stop import Bell
 
 
 def start(options, root):
     text = Text.load(options.data)
-    return Run(options, text), mint(root, options, text)
+    return Run(options, text), mint(root, record(root, options, text))
 
 
 def run_whole(options, root):
     run, folder = start(options, root)
     with RunLog(folder) as log:
-        run.start(folder, log)
+        run.start(folder, log, {})
         kill = train(run)
     return run, folder, kill
 
@@ -111,7 +112,7 @@ def test_a_poisoned_run_goes_on_and_keeps_its_sound_checkpoint(tmp_path, small, 
     monkeypatch.setattr(rehearsal, "before_batch", lambda _options, step: poison(run) if step == 6 else None)
     run, folder = start(small(), tmp_path)
     with RunLog(folder) as log:
-        run.start(folder, log)
+        run.start(folder, log, {})
         assert train(run) is None
     found = losses(read_rows(folder, "step"))
     assert found[5] != "NaN"
@@ -131,7 +132,7 @@ def test_the_row_is_on_disk_before_anything_raises(tmp_path, small, read_rows, r
     monkeypatch.setattr(loop, "evaluate", lambda *_: 1 / 0)
     run, folder = start(small(), tmp_path)
     with pytest.raises(ZeroDivisionError), RunLog(folder) as log:  # noqa: PT012 - the block is what is left
-        run.start(folder, log)
+        run.start(folder, log, {})
         train(run)
     assert max(losses(read_rows(folder, "step"))) == 5
     assert read_status(folder)["state"] == "failed"

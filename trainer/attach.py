@@ -1,0 +1,116 @@
+"""`trainer eval`: a checkpoint is examined, and what was found is attached to exactly that checkpoint, by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from contract import (
+    CHECKPOINTS,
+    EVALUATIONS,
+    EXPERIMENT,
+    FORMAT,
+    Exit,
+    Experiment,
+    append_line,
+    config_hash,
+    now,
+    number_out,
+)
+from trainer import checkpoint, fingerprints, known, spec
+from trainer.data import Text, windows_in
+from trainer.evaluate import evaluate
+from trainer.experiment import environment
+from trainer.loop import Run
+
+
+def attach(folder: Path, name: str, data: Path | None) -> Exit:
+    """Evaluates a checkpoint on all of the data and appends the finding to `evaluations.jsonl`.
+
+    Args:
+        folder: the experiment's.
+        name: `best`, `last`, or a checkpoint file.
+        data: a text file; None for the validation text of the experiment's own spec.
+
+    Raises:
+        SpecError: there is no such checkpoint, it is damaged, or the data cannot be read.
+    """
+    experiment = known.read_record(folder)
+    options = spec.build(dict(experiment.config), where=str(folder / EXPERIMENT))
+    path = _path(folder, name)
+    try:
+        state, sha256 = checkpoint.load(path), checkpoint.digest(path)
+    except checkpoint.BadCheckpoint as error:
+        raise spec.SpecError(str(error)) from None
+    text = Text.load(options.data)
+    examined, told = (text.val, _validation(text, options)) if data is None else _file(data, options)
+    run = Run(options, text)
+    run.model.load_state_dict(state["model"])
+    everything = options.train.model_copy(update={"eval_batches": len(examined)})
+    found = evaluate(run.model, examined, options.model_copy(update={"train": everything}), run.precision, run.device)
+    entry = _entry(folder, experiment, path, sha256, told, found)
+    entry["checkpoint"]["step"] = state.get("step")
+    entry["fingerprints"]["environment"] = environment(options.device)
+    append_line(folder / EVALUATIONS, entry, sync=True)
+    _tell(entry, folder)
+    return Exit.FINISHED if all(map(math.isfinite, found.values())) else Exit.FAILED
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / CHECKPOINTS / f"{name}.pt" if name in ("best", "last") else Path(name)
+
+
+def _validation(text: Text, options: spec.Spec) -> dict[str, Any]:
+    content = bytes(text.val.to(torch.uint8).numpy())
+    return _described("validation", content, text.val, options)
+
+
+def _file(path: Path, options: spec.Spec) -> tuple[Tensor, dict[str, Any]]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise spec.SpecError(f"--data {path}: cannot be read ({error.strerror})") from None
+    tokens = torch.frombuffer(bytearray(content), dtype=torch.uint8).long() if content else torch.zeros(0).long()
+    return tokens, _described(path.name, content, tokens, options)
+
+
+def _described(name: str, content: bytes, tokens: Tensor, options: spec.Spec) -> dict[str, Any]:
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    return {"name": name, "hash": digest, "samples": windows_in(tokens, options.model.context)}
+
+
+def _entry(
+    folder: Path, experiment: Experiment, path: Path, sha256: str, data: dict[str, Any], found: dict[str, float]
+) -> dict[str, Any]:
+    inside = path.resolve().is_relative_to(folder.resolve())
+    metric = experiment.metric
+    return {
+        "v": FORMAT,
+        "id": f"eval-{uuid.uuid4().hex[:8]}",
+        "at": now(),
+        "experiment_id": experiment.id,
+        "checkpoint": {
+            "path": path.resolve().relative_to(folder.resolve()).as_posix() if inside else str(path),
+            "sha256": sha256,
+        },
+        "data": data,
+        "metric": {"name": metric.get("name"), "direction": metric.get("direction")},
+        "metrics": {name: number_out(value) for name, value in found.items()},
+        "fingerprints": {
+            "config": config_hash(experiment.config),
+            "code": fingerprints.code(Path.cwd(), without=folder.parent),
+        },
+    }
+
+
+def _tell(entry: dict[str, Any], folder: Path) -> None:
+    data, metrics = entry["data"], ", ".join(f"{name} {value}" for name, value in entry["metrics"].items())
+    print(f"{entry['id']}: {entry['experiment_id']} {entry['checkpoint']['path']} on {data['name']}", flush=True)
+    print(f"  {data['samples']:,} windows: {metrics}")
+    print(f"next: checker promote {folder}")

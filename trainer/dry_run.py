@@ -1,0 +1,91 @@
+"""What can go wrong before the first checkpoint, found in seconds: one real step, and no trace but a report."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from contract import Exit
+from trainer.evaluate import evaluate
+from trainer.loop import Run, clip
+
+_PRINTED = "  {}"
+
+
+def dry_run(run: Run, place: Path) -> Exit:
+    """Runs one step forward and backward and one evaluation, writes a probe where the run would, and reports.
+
+    Args:
+        run: a run that was built from a valid spec and has not begun.
+        place: the folder that the run would write to, or in which it would be created.
+
+    Returns:
+        FINISHED when the run can start; FAILED when a number was not finite or the place cannot be written to.
+    """
+    print(f"dry run: {run.options.name or 'a run'} of {run.total_steps} steps on {run.device}")
+    faults: list[str] = []
+    for line in (*_size(run), *_step(run, faults), *_disk(run, place, faults)):
+        print(_PRINTED.format(line))
+    for fault in faults:
+        print(_PRINTED.format(f"FAULT: {fault}"))
+    print("this run can start; nothing was kept" if not faults else f"{len(faults)} fault(s); nothing was kept")
+    return Exit.FAILED if faults else Exit.FINISHED
+
+
+def _size(run: Run) -> Iterator[str]:
+    train = run.options.train
+    weights = sum(parameter.numel() for parameter in run.model.parameters())
+    tokens = train.batch_size * train.accumulate * run.options.model.context
+    yield f"model: {run.options.model.kind}, {weights:,} weights, {train.precision}"
+    yield f"data: {run.loader.windows:,} windows per epoch, {tokens:,} tokens per step"
+
+
+def _step(run: Run, faults: list[str]) -> Iterator[str]:
+    began = time.perf_counter()
+    loss = run.backward(run.loader.next_group())
+    run.precision.unscale(run.optimizer)
+    norm = clip(run.model, run.options.train.clip_norm)
+    loss_value, norm_value = loss.item(), norm.item()
+    took = time.perf_counter() - began
+    faults += [
+        f"the first {name} is {value}"
+        for name, value in (("train loss", loss_value), ("gradient norm", norm_value))
+        if not math.isfinite(value)
+    ]
+    chance = math.log(256)
+    yield f"first step: train loss {loss_value:.4g} (chance is {chance:.4g}), gradient norm {norm_value:.4g}"
+    yield f"forward and backward took {took:.3g} s; all steps at that pace: {run.total_steps * took / 60:.3g} min"
+    if run.options.train.eval_every:
+        found = evaluate(run.model, run.text.val, run.options, run.precision, run.device)
+        name = run.options.metric.name
+        if not math.isfinite(found[name]):
+            faults.append(f"the first {name} is {found[name]}")
+        yield f"first evaluation: {name} {found[name]:.4g}"
+    if run.device.type == "cuda":
+        yield f"GPU memory: {torch.cuda.max_memory_allocated(run.device) / 2**20:,.0f} MiB at most"
+
+
+def _disk(run: Run, place: Path, faults: list[str]) -> Iterator[str]:
+    """A probe is written and removed; a folder that does not exist yet is probed where it would be created."""
+    there = next(folder for folder in (place.resolve(), *place.resolve().parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(b"probe")
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        faults.append(f"{there} cannot be written to ({error.strerror})")
+        return
+    free = shutil.disk_usage(there).free
+    # Weights, gradients' two moments and the best beside the last one: about six times the weights.
+    wanted = 6 * sum(parameter.numel() * parameter.element_size() for parameter in run.model.parameters())
+    yield f"disk: {there}: {free / 2**30:,.1f} GiB free; checkpoints take about {wanted / 2**20:,.3g} MiB"
+    if wanted > free:
+        faults.append(f"{there} has {free / 2**20:,.0f} MiB free, the checkpoints take about {wanted / 2**20:,.0f} MiB")

@@ -1,0 +1,109 @@
+"""`trainer new`: an experiment is written down before anybody trains it. Needs no torch for other programs' ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contract import EXPERIMENT, Experiment, Hypothesis, config_hash, now
+from trainer import child, fingerprints, known, spec
+from trainer.mint import mint
+
+
+@dataclass(frozen=True)
+class Idea:
+    """What was typed."""
+
+    experiments: Path
+    hypothesis: str = ""
+    rationale: str = ""
+    parent: Path | None = None
+    overlay: Path | None = None
+    settings: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    data: Path | None = None
+    external: bool = False
+
+
+def new(idea: Idea) -> Path:
+    """Mints an experiment and returns its folder.
+
+    Raises:
+        SpecError: something in the idea is wrong; nothing was created.
+    """
+    note = _note(idea.hypothesis)
+    parent = idea.parent or (Path(note.parent) if note.parent else None)
+    folder = known.find(parent, idea.experiments) if parent else None
+    document, where = _document(idea, folder)
+    words = {"hypothesis": note.claim, "rationale": idea.rationale or note.rationale, "tags": idea.tags}
+    document = {**document, **{key: value for key, value in words.items() if value}}
+    if not document.get("hypothesis"):
+        raise spec.SpecError("no hypothesis: say with --hypothesis what you expect, in a sentence or a hypothesis.md")
+    try:
+        return mint(idea.experiments, (_other if idea.external else _ours)(idea, document, where))
+    except OSError as error:
+        raise spec.SpecError(f"{error.filename}: no experiment can be created there ({error.strerror})") from None
+
+
+def _note(hypothesis: str) -> Hypothesis:
+    """The hypothesis as it was typed, or the note in the file that was named."""
+    if not hypothesis.lower().endswith((".md", ".markdown", ".txt")):
+        return Hypothesis(claim=hypothesis)
+    try:
+        note = Hypothesis.parse(Path(hypothesis).read_text("utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise spec.SpecError(f"--hypothesis {hypothesis}: the note cannot be read ({error})") from None
+    if not note.claim:
+        raise spec.SpecError(f"--hypothesis {hypothesis}: the note says nothing; its first paragraph is the claim")
+    return note
+
+
+def _document(idea: Idea, folder: Path | None) -> tuple[spec.Document, str]:
+    """The spec: the parent's with the changes laid over it, or the one in the file."""
+    if folder is None:
+        document = spec.read_toml(idea.overlay) if idea.overlay else {}
+        return spec.merged(document, str(idea.overlay or "--set"), None, idea.settings)
+    parent = known.read_record(folder)
+    begin = {**child.settings(parent, idea.overlay, idea.settings), "parent": folder.name}
+    return spec.merged(begin, str(folder / EXPERIMENT), idea.overlay, idea.settings)
+
+
+def _ours(idea: Idea, document: spec.Document, where: str) -> Experiment:
+    """The record of an experiment that `trainer run` trains."""
+    from trainer.data import Text  # noqa: PLC0415 - takes torch, which other programs' experiments need not have
+    from trainer.experiment import record  # noqa: PLC0415 - as above
+
+    options = spec.checked(spec.Spec, document, where)
+    if idea.data is not None:
+        raise spec.SpecError(f"--data {idea.data}: the spec says what data is trained on; --data goes with --external")
+    return record(idea.experiments, options, Text.load(options.data))
+
+
+def _other(idea: Idea, document: spec.Document, where: str) -> Experiment:
+    """The record of an experiment that `trainer exec` has another program train."""
+    options = spec.checked(spec.External, document, where)
+    config = spec.config(options)
+    found: dict[str, Any] = {
+        "config": config_hash(config),
+        "code": fingerprints.code(Path.cwd(), without=idea.experiments),
+    }
+    if idea.data is not None:
+        try:
+            found["data"] = {"path": str(idea.data.resolve()), **fingerprints.data(idea.data)}
+        except OSError as error:
+            raise spec.SpecError(f"--data {idea.data}: cannot be read ({error.strerror})") from None
+    return Experiment(
+        id="",
+        created_at=now(),
+        name=options.name,
+        parent=options.parent,
+        hypothesis=options.hypothesis,
+        rationale=options.rationale,
+        config=config,
+        metric=options.metric.model_dump(),
+        tiers=options.tiers.model_dump(exclude_none=True),
+        budget=options.budget.model_dump(exclude_none=True),
+        tags=options.tags,
+        fingerprints={**found, "environment": fingerprints.environment()},
+    )
