@@ -11,7 +11,7 @@ from typing import Final
 
 from checker.events import Flat, Plan, Row, Tick
 from checker.gaps import Gaps
-from checker.names import ALIASES, GRAD_NORM, LR, ROLES, SUMMARY_MARKS, TRAIN_LOSS, VAL_LOSS
+from checker.names import ALIASES, GRAD_NORM, LR, ROLES, SUMMARY_MARKS, TOKENS, TRAIN_LOSS, VAL_LOSS
 from checker.series import EMPTY, Series
 
 MAX_NAMES = 256
@@ -93,6 +93,7 @@ class History:
 
     __slots__ = (
         "_agreed",
+        "_counts_tokens",
         "_curves",
         "_elapsed",
         "_last_step",
@@ -123,6 +124,7 @@ class History:
         "started_at",
         "step",
         "tick",
+        "tokens",
         "total_epochs",
         "total_steps",
         "unreadable",
@@ -146,6 +148,9 @@ class History:
         self.series = {role: Series(swings=role == TRAIN_LOSS) for role in ROLES}
         declared = self.plan.experiment.metric
         self._monitored = declared.get("name")
+        self._counts_tokens = "tokens" in self.plan.experiment.budget
+        self.tokens = 0.0
+        """Tokens trained on so far; counted where the budget speaks of them."""
         self._sign = -1.0 if declared.get("direction") == "max" else 1.0
         self.monitor = Series(swings=False) if self._monitored else EMPTY
         """The declared primary metric where it is none of the roles, turned so that lower is better."""
@@ -222,6 +227,8 @@ class History:
             return self._non_finite(name, value, row)
         if name in self.bad:
             self._recover(name)
+        if self._counts_tokens and name.lower() in TOKENS:
+            self.tokens = value
         if name == self._monitored:
             self.monitor.add(self._sign * value, row.index, row.index if self.step is None else self.step)
         return False

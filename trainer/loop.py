@@ -137,7 +137,8 @@ class Run:
         """Queues the row of this step. It is written when its numbers have left the device."""
         if not due(self.step, self.options.train.log_every) and self.step != self.total_steps:
             return
-        step, epoch, more, memory = self.step, self.loader.position.epoch, self.precision.metrics(), self._memory()
+        step, epoch, memory = self.step, self.loader.position.epoch, self._memory()
+        more = {**self.precision.metrics(), **self._tokens()}
 
         def write(numbers: Mapping[str, float]) -> None:
             self.epoch_loss[0] += numbers["train_loss"]
@@ -209,6 +210,13 @@ class Run:
             fingerprints=self.fingerprints,
             checkpoint=checkpoint.described(self.folder, "best") or checkpoint.described(self.folder, "last"),
         )
+
+    def _tokens(self) -> dict[str, float]:
+        """The tokens trained on so far, where the budget counts them."""
+        if self.options.budget.tokens is None:
+            return {}
+        windows = self.loader.position.epoch * self.loader.windows + self.loader.position.index
+        return {"tokens": float(windows * self.options.model.context)}
 
     def _moved(self, batch: Tensor) -> Tensor:
         if self.device.type != "cuda":
