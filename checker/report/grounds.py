@@ -45,6 +45,9 @@ def mechanism(history: History, main: Finding | None) -> Iterator[str]:
     if main is None:
         yield "None: nothing that a rule looks for was true for long enough."
         return
+    if main.rule == "nonfinite" and "fold" in main.evidence:
+        yield "A mean over folds is no number when one of them is none, so whatever is chosen by it is chosen blindly."
+        return
     why = explain.paragraph(main.rule, "Why it matters")
     sound = list(_finite_since(history, main)) if main.rule == "nonfinite" else []
     if main.rule == "nonfinite" and (sound or main.against):

@@ -64,6 +64,10 @@ def _nonfinite(look: Look) -> Suggestions:
         why = f"{look.seen}; the train loss was still {number(look.history.train.last)}"
         yield Suggestion(idea, why, effect="a fault of the measurement costs no training")
         return
+    if look.finding and "fold" in look.finding.evidence:
+        idea = "fit that fold alone with its parameters; look for a constant column, a class that it lacks, or overflow"
+        yield Suggestion(idea, look.seen, effect="names the data or the parameters that give no number")
+        return
     if look.evidence("finite_before") == 0:
         idea = "run one batch with anomaly detection on; look at inputs, labels and initial weights"
         why = f"{look.seen}; 0 finite values came before, so no update can be the cause"
