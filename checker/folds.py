@@ -28,6 +28,10 @@ class Folds:
 
     count: int = 0
     """Folds that have ended, those of earlier trials included."""
+    each: int | None = None
+    """How many folds belong together, as the last of them said."""
+    means: int = 0
+    """Summaries over folds."""
     last_row: int = -1
     """The last row that held scores."""
     bad: BadScore | None = None
@@ -37,7 +41,11 @@ class Folds:
 
     def take(self, row: Row) -> None:
         """Takes the scores of a fold, or of a summary over folds. A null says that something was not measured."""
-        self.count += row.event == FOLD_END
+        if row.event == FOLD_END:
+            self.count += 1
+            self.each = row.folds
+        else:
+            self.means += 1
         self.last_row = row.index
         self.bad = None
         for name, value in row.values.items():

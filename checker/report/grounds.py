@@ -11,7 +11,7 @@ from checker.finding import Finding
 from checker.history import History
 from checker.names import GRAD_NORM, TRAIN_LOSS, VAL_LOSS
 from checker.report import explain, mask, stacks, wording
-from checker.report.story import LOSSES, done, first, lowest, unit_of
+from checker.report.story import LOSSES, done, first, lowest, of_fold, unit_of
 from checker.report.wording import number
 from checker.series import Series, median
 
@@ -45,7 +45,7 @@ def mechanism(history: History, main: Finding | None) -> Iterator[str]:
     if main is None:
         yield "None: nothing that a rule looks for was true for long enough."
         return
-    if main.rule == "nonfinite" and "fold" in main.evidence:
+    if of_fold(main):
         yield "A mean over folds is no number when one of them is none, so whatever is chosen by it is chosen blindly."
         return
     why = explain.paragraph(main.rule, "Why it matters")

@@ -9,9 +9,10 @@ import pytest
 from curves import noisy_descent, only, play, rows, tick, told
 
 from checker import replay
-from checker.events import Life
+from checker.events import Life, Plan
+from checker.report import pages
 from checker.rows import decode
-from contract import Row, encode
+from contract import Experiment, Row, encode
 
 
 def fold(place, folds=10, *, seconds=60.0, step=None, **scores):
@@ -131,6 +132,36 @@ def test_what_cannot_be_judged_is_said_once():
     told = replay.cannot_judge(play(UP_AND_DOWN))
     assert told[0].startswith("the scores of the folds (10 so far), each of another model")
     assert not any("no train_loss" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("value", "state", "expected"),
+    [
+        (0.5, "completed", [
+            "12 folds ended, 5 per cross-validation; 1 evaluation summed them up. The log has",
+            "None: no fault was found, and nothing that was measured points at a next experiment.",
+            "![no curve: the scores of folds](curve.svg)",
+            "| best val_loss (status file) | 0.4 |",
+        ]),
+        (math.nan, "running", [
+            "val_loss is nan in fold 1 of 0 to 4; at step 7, called at once",
+            "A mean over folds is no number when one of them is none",
+            "- every fold trains a model of its own: the others need not be hurt",
+            "- **By hand**: fit that fold alone with its parameters",
+        ]),
+    ],
+    ids=["well", "one is NaN"],
+)  # fmt: skip
+def test_the_diagnosis_of_a_search_reads_right(tmp_path, value, state, expected):
+    made = [fold(i, 5, step=i + 1, val_loss=value if i == 6 else 0.4) for i in range(12)]
+    made.append(written("evaluation", 12, step=12, metrics={"val_loss": 0.4}))
+    status = {"state": state, "run_id": "a", "best_metrics": {"val_loss": 0.4}}
+    experiment = Experiment(id="exp-001", created_at="", total_steps=12)
+    case = play(numbered(made), Plan(experiment))
+    pages.write(tmp_path, case, status=status, experiment=experiment, acts=[], unreadable=[])
+    text = (tmp_path / "diagnosis.md").read_text()
+    assert [line for line in expected if line not in text] == []
+    assert "loss" not in (tmp_path / "curve.svg").read_text().split("<title>")[1].split("</title>")[0]
 
 
 # --------------------------------------------------------------------------------------- long fits and the clock
