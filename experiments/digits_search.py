@@ -49,7 +49,18 @@ from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import StratifiedKFold
 
-from contract import CHECKPOINTS, EXPERIMENT, METRICS, Event, Exit, Unreadable, decode_object
+from contract import (
+    CHECKPOINTS,
+    EXPERIMENT,
+    METRICS,
+    Event,
+    Exit,
+    State,
+    StatusFile,
+    Unreadable,
+    decode_object,
+    run_state,
+)
 from trainer import sealed
 from trainer.cadence import should_checkpoint
 from trainer.log import RunLog
@@ -76,13 +87,18 @@ def main() -> int:
         about = described(options)
         refuse_another_search(folder, about)
         study = opened(folder)
-        if len(study.trials) >= options.trials:
+        if len(study.trials) >= options.trials and told_its_end(folder):
             print(summary(study))
             return Exit.FINISHED
         with RunLog(folder, resume=(folder / METRICS).exists(), **about) as log:
             finished = Search(options, study, log).run()
         print(summary(study) if finished else f"stopped; the same command goes on at trial {len(study.trials)}")
         return Exit.FINISHED if finished else Exit.STOPPED
+
+
+def told_its_end(folder: Path) -> bool:
+    """Whether the log is complete too: a kill may come after the last trial, but before its row and the last word."""
+    return run_state(StatusFile(folder).read() or {}) is State.COMPLETED
 
 
 def arguments() -> argparse.Namespace:

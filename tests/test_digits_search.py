@@ -6,6 +6,7 @@ import io
 import json
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,6 +127,19 @@ def test_a_finished_search_has_nothing_left_to_do_and_another_is_refused(pair, m
     monkeypatch.setattr(sys, "argv", ["digits_search.py", str(whole), *SMALL, "--seed=2"])
     with pytest.raises(SystemExit, match="holds a search with seed 1, not 2; give another folder"):
         search()
+
+
+def test_killed_after_its_last_trial_it_still_tells_its_end(pair, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(pair[0], tmp_path / "cut"))
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    end = max(place for place, line in enumerate(lines) if '"evaluation"' in line)
+    (folder / "metrics.jsonl").write_text("".join(lines[:end]) + lines[end][:20])
+    status = json.loads((folder / "training_status.json").read_text())
+    (folder / "training_status.json").write_text(json.dumps({**status, "state": "running"}))
+    monkeypatch.setattr(sys, "argv", ["digits_search.py", str(folder), *SMALL])
+    assert runpy.run_path(str(ROOT / "experiments/digits_search.py"))["main"]() == 0
+    assert scores(folder) == scores(pair[0])
+    assert json.loads((folder / "training_status.json").read_text())["state"] == "completed"
 
 
 def test_the_checker_has_nothing_against_it_and_says_what_it_cannot_judge(pair):

@@ -204,7 +204,7 @@ def _sound_validation(history: History, main: Finding) -> Iterator[str]:
 
 
 def _quiet(history: History, state: contract.State | None) -> Iterator[str]:
-    if history.index < 50:
+    if history.index < 50 and (history.folds is None or history.train.count):  # no rule counts rows of folds
         yield f"{wording.count(history.index + 1, 'row')} are few: most rules need 20 to 50 before they say anything"
     share = done(history, state)
     if state is contract.State.COMPLETED and share is not None and share < 0.98:
