@@ -58,7 +58,7 @@ def described(folder: Path, name: str) -> dict[str, str] | None:
 
 def digest(path: Path) -> str:
     """The SHA-256 of a checkpoint as its hash file tells it."""
-    return _sidecar(path).read_text("ascii", "replace").split()[0]
+    return str(sealed.beside(path).read_text("ascii", "replace")).split()[0]
 
 
 def load_newest(folder: Path) -> tuple[State | None, list[str]]:
