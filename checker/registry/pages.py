@@ -129,7 +129,7 @@ def _promoted(record: Record) -> str:
 
 
 def _idea(idea: ideas.Planned) -> str:
-    tried = "" if idea.tried is None else f"  [tried as {idea.tried.id}: {idea.tried.status}]"
+    tried = "" if idea.tried is None else f"  [tried as {idea.tried.id}: {idea.tried.standing}]"
     return clean(f"{idea.name}: {idea.text}{tried}")
 
 

@@ -13,26 +13,13 @@ import pytest
 from folders import Folder, Watcher, gone_process
 
 import contract
-from checker import cli, show, summary
+from checker import show, summary
 from checker.finding import Severity
 from checker.journal import Journal
 from checker.tail import fingerprint
 from checker.terms import Mode, Notice
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def call(capsys):
-    def run(*arguments):
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            code = end.code
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def healthy(tmp_path):

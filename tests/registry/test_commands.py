@@ -6,20 +6,6 @@ import pytest
 from experiments_on_disk import TIERS, add, evaluate, find, plan
 
 import contract
-from checker import cli
-
-
-@pytest.fixture
-def call(capsys):
-    def run(*arguments):
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            code = end.code
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture
