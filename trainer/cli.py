@@ -172,19 +172,17 @@ def _parser() -> argparse.ArgumentParser:
         "exec",
         usage="trainer exec EXP [--experiments DIR] -- COMMAND ...",
         help="have any program train an experiment that was written down, and judge its result",
-        description="The program finds the path of spec.json in $TRAINER_SPEC; {spec}, {folder} and {result} in COMMAND "
-        "stand for paths. What it leaves in result.json is checked against the spec.",
+        description="The program finds the path of spec.json in $TRAINER_SPEC; {spec}, {folder} and {result} in "
+        "COMMAND stand for paths. What it leaves in result.json is checked against the spec.",
     )
     other.set_defaults(carry_out=_exec)
     close = commands.add_parser("abort", help="close an experiment that says running although its process is gone")
     close.set_defaults(carry_out=_abort)
     close.add_argument("--reason", default="", metavar="TEXT", help="why (default: its process is gone)")
     close.add_argument("--force", action="store_true", help="also when its process is on another machine")
-    for command in (other, close):
-        command.add_argument("experiment", type=Path, metavar="EXP", help="the id or the folder of an experiment")
-        command.add_argument(
-            "--experiments", type=Path, metavar="DIR", help=f"where ids are looked for ({EXPERIMENTS})"
-        )
+    for one in (other, close):
+        one.add_argument("experiment", type=Path, metavar="EXP", help="the id or the folder of an experiment")
+        one.add_argument("--experiments", type=Path, metavar="DIR", help=f"where ids are looked for ({EXPERIMENTS})")
     several = commands.add_parser("sweep", parents=[common], help="train every .toml in a folder")
     several.set_defaults(carry_out=_sweep)
     several.add_argument("folder", type=Path)

@@ -114,11 +114,12 @@ def _carry_out(attempt: Attempt) -> Exit:
     except BaseException as error:
         custody.end(State.ABORTED, f"trainer exec: {type(error).__name__}: {error}")
         raise
-    for note in verdict.notes:
-        custody.note(note)
-        _say(attempt, note)
+    for line in (*verdict.faults, *verdict.notes):
+        custody.note(line)
+        _say(attempt, line)
     custody.end(verdict.state, verdict.error)
-    _say(attempt, f"{verdict.state}{f': {verdict.error}' if verdict.error and not verdict.notes else ''}")
+    why = f"{RESULT} was rejected" if verdict.faults else verdict.error
+    _say(attempt, f"{verdict.state}{f': {why}' if why else ''}")
     return _EXIT.get(verdict.state, Exit.FAILED)
 
 

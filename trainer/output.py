@@ -30,7 +30,7 @@ class Output:
         self._threads: list[threading.Thread] = []
 
     def follow(self, pipe: BinaryIO, sink: BinaryIO | None) -> None:
-        """Passes `pipe` on to `sink` until it ends. A sink that is gone (a closed terminal) costs nothing but itself."""
+        """Passes `pipe` on to `sink` until it ends. A sink that is gone, like a closed terminal, is passed over."""
         thread = threading.Thread(target=self._pump, args=(pipe, sink), name="output", daemon=True)
         self._threads.append(thread)
         thread.start()

@@ -13,10 +13,12 @@ from trainer.program import ending
 
 @dataclass(frozen=True)
 class Verdict:
-    """The final state, the error that goes with it, and remarks."""
+    """The final state and the error that goes with it."""
 
     state: State
     error: str | None = None
+    faults: list[str] = field(default_factory=list)
+    """Every mismatch of a rejected result."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -46,8 +48,8 @@ def conclude(
         what = f"no {RESULT}" if missing else f"{mismatches[0].reason}"
         return Verdict(State.FAILED, f"{ending(code)}, but {what}{told}")
     if result is None:
-        listed = "; ".join(str(fault) for fault in mismatches)
-        return Verdict(State.FAILED, f"{RESULT} was rejected: {listed}", [str(fault) for fault in mismatches])
+        faults = [str(fault) for fault in mismatches]
+        return Verdict(State.FAILED, f"{RESULT} was rejected: {'; '.join(faults)}", faults)
     if result.failure is not None:
         return Verdict(State.FAILED, f"{result.failure}{told}")
     hint = [f"{ending(code)}, but {RESULT} says completed and is in order"] if code else []
