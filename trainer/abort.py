@@ -33,14 +33,14 @@ def abort(folder: Path, reason: str, *, force: bool = False) -> None:
         except IllegalTransition as error:
             raise SpecError(f"{folder}: {error}") from None
         _must_be_gone(folder, document.get("process"), force=force)
-        told = f"aborted: {reason or _GONE}"
+        why = reason or _GONE
         notes = document.get("notes")
         return {
             **document,
             "state": str(after),
             "is_training": False,
-            "error": document.get("error") or told,
-            "notes": [*(notes if isinstance(notes, list) else []), told],
+            "error": document.get("error") or why,
+            "notes": [*(notes if isinstance(notes, list) else []), f"aborted: {why}"],
         }
 
     status = StatusFile(folder)

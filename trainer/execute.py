@@ -6,7 +6,6 @@ counts as a result, and a result that is not exactly what was asked for counts a
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 import uuid
@@ -37,6 +36,7 @@ from trainer import acceptance, fingerprints, handover, known, result
 from trainer.custody import Custody, Occupied
 from trainer.errors import SpecError
 from trainer.program import Program
+from trainer.progress import Progress
 from trainer.stop import Signals, by_signal
 from trainer.stopping import Stopping, asked
 from trainer.verdict import Verdict, conclude
@@ -191,6 +191,7 @@ def _kept(attempt: Attempt, verdict: Verdict, found: acceptance.Result, runs_on:
 def _watch(attempt: Attempt, program: Program) -> Kill | None:
     """Waits for the end of the program, and passes on whoever asks it to stop. Returns the request it was under."""
     stopping: Stopping | None = None
+    progress = Progress(lambda: program.output.grew_at, attempt.folder / METRICS, program.others)
     while not program.ended():
         document, moment = _status(attempt), time.monotonic()
         kill = None if stopping else _request(attempt, document, moment)
@@ -203,7 +204,7 @@ def _watch(attempt: Attempt, program: Program) -> Kill | None:
         signum = stopping.due(moment, document) if stopping else None
         if signum is not None:
             program.tell(signum)
-        attempt.custody.progress_at = _progress(attempt, program)
+        attempt.custody.progress_at = datetime.fromtimestamp(progress.at(), UTC).isoformat(timespec="microseconds")
         time.sleep(_PACE_SECONDS)
     return stopping.kill if stopping else None
 
@@ -240,14 +241,6 @@ def _status(attempt: Attempt) -> dict[str, Any]:
         return {}
     attempt.custody.see(document)
     return document
-
-
-def _progress(attempt: Attempt, program: Program) -> str:
-    """When the program last printed something or wrote a row: nobody sees more of it from outside."""
-    seen = program.output.grew_at
-    with suppress(OSError):
-        seen = max(seen, os.stat(attempt.folder / METRICS).st_mtime)
-    return datetime.fromtimestamp(seen, UTC).isoformat(timespec="microseconds")
 
 
 def _say(attempt: Attempt, text: str) -> None:

@@ -60,6 +60,10 @@ class Program:
         """Whether the program is over. It is not reaped yet, so nobody else can be given its process group."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
+    def others(self) -> list[int]:
+        """The living processes that the program has started, and those that they have."""
+        return [pid for pid in guard.marked(self._run_id) if pid != self.pid]
+
     def tell(self, signum: int) -> None:
         """Sends a signal to the program and all that it has started."""
         guard.tell(self._run_id, self.pid, signum)
@@ -70,7 +74,7 @@ class Program:
         Returns:
             The exit code (negative: the signal that ended it), and how many processes it had left behind.
         """
-        left = len([pid for pid in guard.marked(self._run_id) if pid != self.pid])
+        left = len(self.others())
         guard.sweep(self._run_id, self.pid)
         code = self._popen.wait()
         self.output.join(_LAST_WORDS_SECONDS)

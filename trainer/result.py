@@ -83,7 +83,7 @@ def write(
         "evaluated_at": now(),
     }
     replace(folder / RESULT, encode(document, indent=1))
-    replace(folder / RESULT_PAGE, page(document).encode())
+    replace(folder / RESULT_PAGE, page(document).encode("utf-8", "backslashreplace"))
     return document
 
 
