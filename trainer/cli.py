@@ -72,9 +72,11 @@ def _found(named: Path, options: argparse.Namespace) -> Path:
 def _new(options: argparse.Namespace) -> int:
     from trainer.new import Idea, new  # noqa: PLC0415 - as the rest
 
+    parent: Path | None = options.parent
+    beside = parent.resolve().parent if parent is not None and parent.is_dir() else EXPERIMENTS
     folder = new(
         Idea(
-            experiments=options.experiments or EXPERIMENTS,
+            experiments=options.experiments or beside,
             hypothesis=options.hypothesis,
             rationale=options.rationale,
             parent=options.parent,
