@@ -164,7 +164,7 @@ def test_a_folder_without_a_record_is_not_left_behind(tmp_path, monkeypatch):
         ([], "", "exp-007 once more, with nothing changed"),
         (["lr=0.2"], "lr = 0.2", "exp-007 with lr = 0.2"),
         (["lr = 0.2", "seed=3"], "lr = 0.2, seed = 3", "exp-007 with lr = 0.2, seed = 3"),
-        (["name=mine"], "", "exp-007 with "),
+        (["name=mine"], "", "exp-007 once more, with nothing changed"),
     ],
     ids=["nothing", "one", "two", "its-name"],
 )
