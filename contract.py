@@ -89,6 +89,7 @@ class Event(StrEnum):
     TRAINING_START = "training_start"
     STEP = "step"
     EPOCH_END = "epoch_end"
+    FOLD_END = "fold_end"
     EVALUATION = "evaluation"
     CHECKPOINT_SAVED = "checkpoint_saved"
     PHASE = "phase"
@@ -102,6 +103,7 @@ class Phase(StrEnum):
 
     START = "start"
     COMPILE = "compile"
+    FIT = "fit"
     TRAIN = "train"
     EVALUATE = "evaluate"
     CHECKPOINT = "checkpoint"
@@ -257,6 +259,8 @@ class Row:
     step: int | None = None
     epoch: int | None = None
     total_epochs: int | None = None
+    fold: int | None = None
+    folds: int | None = None
     phase: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     learning_rate: float | None = None

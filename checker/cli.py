@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from checker.registry.commands import add_to
+from checker.terms import Complaint
+
 if TYPE_CHECKING:
     from checker.run import Run
 
@@ -22,10 +25,6 @@ _CALIBRATE = (
     "runs that ended well, 0.01 takes 99, 0.001 takes 999; with fewer it refuses and says what they can promise."
 )
 _LIMITS = "a limits file instead of DIR/checker.toml"
-
-
-class Complaint(Exception):
-    """What the user asked for and why it cannot be done: one sentence, or one line for each fault of a file."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -107,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--jobs", type=int, metavar="N", help="processes (default: one per core)")
     calibrate.set_defaults(command=_calibrate)
 
+    add_to(commands)
     explain = commands.add_parser("explain", help="what a rule sees, why it matters, how it decides, what to do")
     explain.add_argument("rule", nargs="?", metavar="RULE")
     explain.add_argument("--limits", type=Path, metavar="FILE", help="show the limits as they are in this file")

@@ -33,6 +33,9 @@ class Row(NamedTuple):
     total_steps: int | None = None
     total_epochs: int | None = None
     text: str | None = None
+    fold: int | None = None
+    """On `fold_end`: the fold that was held out, from 0."""
+    folds: int | None = None
 
 
 class Flat(Row):

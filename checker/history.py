@@ -10,8 +10,9 @@ from math import isfinite
 from typing import Final
 
 from checker.events import Flat, Plan, Row, Tick
+from checker.folds import FOLD_END, Folds
 from checker.gaps import Gaps
-from checker.names import ALIASES, GRAD_NORM, LR, ROLES, SUMMARY_MARKS, TRAIN_LOSS, VAL_LOSS
+from checker.names import ALIASES, GRAD_NORM, LR, ROLES, SUMMARY_MARKS, TOKENS, TRAIN_LOSS, VAL_LOSS
 from checker.series import EMPTY, Series
 
 MAX_NAMES = 256
@@ -93,6 +94,7 @@ class History:
 
     __slots__ = (
         "_agreed",
+        "_counts_tokens",
         "_curves",
         "_elapsed",
         "_last_step",
@@ -105,6 +107,7 @@ class History:
         "checkpoints",
         "ended",
         "epoch",
+        "folds",
         "frozen",
         "gaps",
         "index",
@@ -123,6 +126,7 @@ class History:
         "started_at",
         "step",
         "tick",
+        "tokens",
         "total_epochs",
         "total_steps",
         "unreadable",
@@ -146,6 +150,9 @@ class History:
         self.series = {role: Series(swings=role == TRAIN_LOSS) for role in ROLES}
         declared = self.plan.experiment.metric
         self._monitored = declared.get("name")
+        self._counts_tokens = "tokens" in self.plan.experiment.budget
+        self.tokens = 0.0
+        """Tokens trained on so far; counted where the budget speaks of them."""
         self._sign = -1.0 if declared.get("direction") == "max" else 1.0
         self.monitor = Series(swings=False) if self._monitored else EMPTY
         """The declared primary metric where it is none of the roles, turned so that lower is better."""
@@ -154,6 +161,8 @@ class History:
         self.bad: dict[str, Bad] = {}
         self.frozen = Streak()
         """Rows that repeat the train loss before them exactly."""
+        self.folds: Folds | None = None
+        """The folds of a run that is made of them."""
         self.lr_top = 0.0
         self.regime_row = -1
         self.regime_text = ""
@@ -185,7 +194,7 @@ class History:
         look = self._place(row)
         if row.event != "step":
             look = self._event(row) or look
-            if row.event in NOT_MEASURED:
+            if row.event in NOT_MEASURED or self._scores(row):
                 return look
         if self._summaries and _is_summary(row.values):
             return look
@@ -222,6 +231,8 @@ class History:
             return self._non_finite(name, value, row)
         if name in self.bad:
             self._recover(name)
+        if self._counts_tokens and name.lower() in TOKENS:
+            self.tokens = value
         if name == self._monitored:
             self.monitor.add(self._sign * value, row.index, row.index if self.step is None else self.step)
         return False
@@ -309,6 +320,19 @@ class History:
             self.phase = "train"
         elif row.event == "training_end":
             self.ended = True
+        return True
+
+    def _scores(self, row: Row) -> bool:
+        """Takes a row of scores that are no points of a curve. True when it was one.
+
+        Scores of different folds belong to different models, and so do the means over the folds of different trials: an
+        evaluation that follows a fold without a train loss in between is such a mean.
+        """
+        if row.event == FOLD_END:
+            self.folds = self.folds or Folds()
+        elif self.folds is None or row.event != "evaluation" or self.train.last_row > self.folds.last_row:
+            return False
+        self.folds.take(row)
         return True
 
     def _learn(self, values: Mapping[str, float | None]) -> bool:
@@ -410,8 +434,17 @@ class History:
         return self.series[GRAD_NORM]
 
     def era(self, series: Series) -> int:
-        """The first block of `series` after the last declared change of regime: older levels are no yardstick."""
-        return series.block_at(self.regime_row) if self.regime_row >= 0 and series.levels else 0
+        """The first block of `series` after the last change of regime: older levels are no yardstick."""
+        row = self.era_row
+        return series.block_at(row) if row >= 0 and series.levels else 0
+
+    @property
+    def era_row(self) -> int:
+        """The row of the last change of regime, -1 for none.
+
+        It was declared, or a fold ended, after which another model is trained.
+        """
+        return self.regime_row if self.folds is None else max(self.regime_row, self.folds.last_row)
 
     def bad_now(self, name: str) -> Bad | None:
         """The non-finite values of `name`, if its last value was one."""

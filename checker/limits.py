@@ -19,6 +19,7 @@ from checker import limits_check, tomltext
 from checker.caution import KILLERS
 from checker.judge import POLICY
 from checker.limits_check import RULE, shipped
+from checker.registry import policy
 
 FILE = "checker.toml"
 
@@ -45,6 +46,8 @@ class InForce:
     """None for the shipped limits."""
     calibration: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """What `checker calibrate` wrote about itself; empty for a file made by hand."""
+    promotion: policy.Promotion = policy.PROMOTION
+    loop: policy.Loop = policy.LOOP
 
     def sentence(self) -> str:
         """Which limits these are; nothing about the shipped ones."""
@@ -92,7 +95,11 @@ def read(path: Path) -> InForce:
         document = tomltext.document(text)
     except tomltext.NotToml as error:
         raise LimitsError(f"{path}:{error.line}: {error}") from None
-    faults = [*limits_check.strange(document), *limits_check.faults(document.get("limits", {}))]
+    faults = [
+        *limits_check.strange(document),
+        *limits_check.faults(document.get("limits", {})),
+        *limits_check.policy_faults(document),
+    ]
     if faults:
         known = tomltext.places(text)
         raise LimitsError("\n".join(f"{path}:{tomltext.line(known, where)}: {told}" for where, told in faults))
@@ -100,7 +107,17 @@ def read(path: Path) -> InForce:
     given = {rule: limits_check.values(rule, table) for rule, table in tables.items()}
     limits = {rule: dataclasses.replace(shipped(rule), **values) for rule, values in given.items()}
     kept = {rule: found for rule, found in limits.items() if changes(rule, found)}
-    return InForce(kept, path, document.get("calibration", {}))
+    return InForce(kept, path, document.get("calibration", {}), **_policies(document))
+
+
+def _policies(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The policies as the document has them, by table."""
+    found = {}
+    for name, usual in policy.TABLES.items():
+        table = document.get(name, {})
+        values = {key: limits_check.policy_value(getattr(usual, key), value, key) for key, value in table.items()}
+        found[name] = dataclasses.replace(usual, **values)
+    return found
 
 
 def _text(path: Path) -> str:

@@ -7,10 +7,12 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import contract
 from checker.detectors import RULES
+from checker.registry import policy
 from checker.tomltext import written
 
-TABLES = ("limits", "calibration")
+TABLES = ("limits", "calibration", *policy.TABLES)
 
 RULE = {rule.name: rule for rule in RULES}
 
@@ -59,6 +61,34 @@ def _table_faults(rule: str, table: Mapping[str, Any]) -> Iterator[Fault]:
             _taken(value, getattr(shipped(rule), name), name)
         except ValueError as error:
             yield where, f"{told}: {error}"
+
+
+def policy_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
+    """What is wrong below `[promotion]` and `[loop]`."""
+    for table, usual in policy.TABLES.items():
+        found = document.get(table)
+        for name, value in found.items() if isinstance(found, dict) else ():
+            told = f"{table}.{name} = {_short(value)}"
+            names = [field.name for field in dataclasses.fields(usual)]
+            try:
+                if name not in names:
+                    raise ValueError(f"there is no such key{_hint(name, names)}")  # noqa: TRY301 - told like the rest
+                policy_value(getattr(usual, name), value, name)
+            except ValueError as error:
+                yield (table, name), f"{told}: {error}"
+
+
+def policy_value(usual: Any, value: Any, name: str) -> Any:
+    """`value` as the kind of thing that the `usual` one is.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if isinstance(usual, str):
+        if value not in contract.TIERS:
+            raise ValueError(f"must be one of {', '.join(contract.TIERS)}")
+        return value
+    return _taken(value, usual, name)
 
 
 def values(rule: str, table: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,12 @@ ALIASES: dict[str, tuple[str, int]] = {
     alias: (role, rank) for role, aliases in ROLES.items() for rank, alias in enumerate(aliases)
 }
 
+TOKENS = frozenset({
+    "tokens", "num_tokens", "total_tokens", "tokens_seen", "tokens_total", "num_input_tokens_seen", "consumed_tokens",
+    "train/tokens", "train/tokens_seen", "throughput/total_tokens", "tokens_trained", "n_tokens",
+})  # fmt: skip
+"""What a count of all tokens so far is called."""
+
 LARGER_IS_BETTER = (
     "acc", "auc", "f1", "precision", "recall", "map", "iou", "dice", "bleu", "rouge", "psnr", "ssim", "r2", "reward",
     "return", "score", "win_rate", "hit", "ndcg", "mrr", "success",

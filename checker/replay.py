@@ -53,6 +53,12 @@ def _finding(document: dict[str, Any]) -> dict[str, Any]:
     return {key: document[key] for key in keys}
 
 
+_SCORES = (
+    "the scores of the folds ({} so far), each of another model: they are no curve, so they are looked at for NaN "
+    "alone; no rule says whether a score is good, or whether folds or trials differ too much"
+)
+
+
 def cannot_judge(case: judge.Case) -> list[str]:
     """What the log does not hold, and which rules that leaves blind."""
     history = case.history
@@ -61,7 +67,11 @@ def cannot_judge(case: judge.Case) -> list[str]:
         for role in rule.needs:
             if not history.series[role].count and role not in history.bad:
                 missing.setdefault(role, []).append(rule.name)
-    told = [f"no {role} in the log: {', '.join(names)}" for role, names in missing.items()]
+    folds = history.folds
+    if folds is not None and not history.train.count:  # every rule about a curve is blind, so it is said once
+        told = [_SCORES.format(folds.count)]
+    else:
+        told = [f"no {role} in the log: {', '.join(names)}" for role, names in missing.items()]
     if history.at is None:
         told.append("no timestamps in the log: stall, throughput")
     if history.progress is None:

@@ -87,7 +87,7 @@ def _flat_rows(documents: Sequence[dict[str, Any]], index: int, line: int) -> Se
     new = tuple.__new__  # what Row._make does, without checking the length each time
     steps = map(dict.pop, documents, repeat("step"))
     return [
-        new(Flat, (at, where, values, "step", step, None, None, None, None, None, None, None, None))
+        new(Flat, (at, where, values, "step", step, None, None, None, None, None, None, None, None, None, None))
         for at, where, values, step in zip(count(index), count(line), documents, steps, strict=False)
     ]
 
@@ -114,6 +114,8 @@ def row(document: Mapping[str, Any], index: int, line: int) -> Row:
         place = {**_totals(place["config"]), **place}
         get = place.get
     step, epoch, event = get("step"), get("epoch"), get("event")
+    # Only here are these two no metrics: a flat row may count something else under the same names.
+    fold, folds = (values.pop("fold", None), values.pop("folds", None)) if event == "fold_end" else (None, None)
     return Row(
         index,
         line,
@@ -128,6 +130,8 @@ def row(document: Mapping[str, Any], index: int, line: int) -> Row:
         _whole(get("total_steps")),
         _whole(get("total_epochs")),
         _text(get("text")),
+        _whole(fold),
+        _whole(folds),
     )
 
 

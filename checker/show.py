@@ -30,7 +30,10 @@ _EVENTS = 8
 
 def clean(text: object, limit: int = 400) -> str:
     """`text` on one line, without escape sequences, control characters or tricks with the writing direction."""
-    short = _CONTROL.sub(" ", _ESCAPE.sub("", str(text))).strip()
+    short = str(text)
+    if not short.isprintable():  # what is printable holds neither escapes nor control nor format characters
+        short = _CONTROL.sub(" ", _ESCAPE.sub("", short))
+    short = short.strip()
     return short if len(short) <= limit else short[: limit - 1] + "…"
 
 

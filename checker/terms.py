@@ -41,3 +41,7 @@ class Notice:
     text: str
     severity: Severity = Severity.INFO
     rule: str = ""
+
+
+class Complaint(Exception):
+    """What the user asked for and why it cannot be done: one sentence, or one line for each fault of a file."""

@@ -13,7 +13,10 @@ from checker.detectors import RULES
 from checker.judge import POLICY
 
 ROOT = Path(__file__).parent.parent
-INNER = ("events", "finding", "names", "series", "gaps", "history", "trend", "witness", "judge", "caution", "conformal")
+INNER = (
+    "events", "finding", "names", "series", "gaps", "folds", "history", "trend", "witness", "judge", "caution",
+    "conformal",
+)  # fmt: skip
 HANDS = {
     "os", "time", "datetime", "signal", "pathlib", "random", "logging", "subprocess", "socket", "threading", "watchdog",
     "jinja2", "rich",
@@ -41,7 +44,7 @@ def test_the_treaty_needs_the_standard_library_only():
 
 
 def test_a_run_log_needs_the_standard_library_and_the_treaty_only():
-    for name in ("log", "stop"):
+    for name in ("log", "stop", "cadence", "sealed"):
         assert tops(ROOT / f"trainer/{name}.py") <= set(sys.stdlib_module_names) | {"contract", "trainer"}
 
 

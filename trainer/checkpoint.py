@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import pickle
 import random
@@ -13,7 +12,8 @@ from typing import Any
 
 import torch
 
-from contract import CHECKPOINTS, replace
+from contract import CHECKPOINTS
+from trainer import sealed
 
 State = dict[str, Any]
 
@@ -23,21 +23,11 @@ class BadCheckpoint(RuntimeError):
 
 
 def save(folder: Path, name: str, state: State) -> Path:
-    """Writes `state` as `checkpoints/<name>.pt` with its SHA-256 beside it.
-
-    Until the new file is in place the hash file vouches for both, the new one and the old, so a crash between the
-    two writes costs neither.
-    """
+    """Writes `state` as `checkpoints/<name>.pt` with its SHA-256 beside it; a crash costs neither old nor new."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    data = buffer.getvalue()
     path = folder / CHECKPOINTS / f"{name}.pt"
-    path.parent.mkdir(exist_ok=True)
-    line = f"{hashlib.sha256(data).hexdigest()}  {path.name}\n".encode()
-    sidecar = _sidecar(path)
-    replace(sidecar, line + (sidecar.read_bytes() if sidecar.exists() else b""))
-    replace(path, data)
-    replace(sidecar, line)
+    sealed.write(path, buffer.getvalue())
     return path
 
 
@@ -53,13 +43,9 @@ def load(path: Path) -> State:
 def load_named(path: Path) -> tuple[State, str]:
     """As `load`, with the SHA-256 of exactly the bytes that were loaded: a run may be writing the next ones."""
     try:
-        data = path.read_bytes()
-        hashes = _sidecar(path).read_text("ascii", "replace").split()
-    except OSError as error:
-        raise BadCheckpoint(f"{error.filename}: {error.strerror}") from None
-    found = hashlib.sha256(data).hexdigest()
-    if found not in hashes:
-        raise BadCheckpoint(f"{path}: its SHA-256 is {found[:12]}…, not the one in {_sidecar(path).name}: damaged")
+        data = sealed.read(path)
+    except sealed.Damaged as error:
+        raise BadCheckpoint(str(error)) from None
     try:
         state: State = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
@@ -94,10 +80,6 @@ def load_newest(folder: Path) -> tuple[State | None, list[str]]:
         except BadCheckpoint as error:
             troubles.append(str(error))
     raise BadCheckpoint("no sound checkpoint to go on from: " + "; ".join(troubles))
-
-
-def _sidecar(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")
 
 
 def random_state() -> State:

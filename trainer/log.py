@@ -94,7 +94,7 @@ class RunLog:
         self._began = perf_counter()
         self._started_at = self._progress_at = self._phase_since = now()
         self._phase: str = Phase.START
-        self._fresh = True  # until the first step, which ends the phase "start"
+        self._fresh = True  # until the next step, which ends the phase "start" or "fit"
         self._keys = _Keys()
         self._head_is_stale()
         self._process = dataclasses.asdict(this_process())
@@ -167,6 +167,29 @@ class RunLog:
         self._head_is_stale()
         self._history.append({"epoch": epoch, "step": step if step is not None else self._step, **numbers})
         self._row(Event.EPOCH_END, step=step, metrics=numbers, learning_rate=self._learning_rate)
+
+    def fold_end(self, fold: int, folds: int, *, step: int | None = None, **metrics: Any) -> None:
+        """Writes the scores of one fold of a cross-validation, where one fit is one model and no curve.
+
+        The best fold is luck and no result, so it is not kept among the best values: write the mean over the folds as
+        an `evaluation`. From here to the next `step` the phase is `fit`, in which a process may compute for long
+        without a row.
+
+        Args:
+            fold: the fold that was held out, counted from 0.
+            folds: how many there are.
+            step: fits that are done, of `total_steps`, where a search makes many.
+            metrics: scores on the fold.
+        """
+        numbers = as_numbers(metrics)
+        self.metrics.update(numbers)
+        self._step = self._step if step is None else step
+        self._progress_at = now()
+        self._history.append({"epoch": self._epoch, "step": self._step, "fold": fold, "folds": folds, **numbers})
+        self._row(Event.FOLD_END, step=step, fold=fold, folds=folds, metrics=numbers)
+        self._fresh = True
+        if self._phase != Phase.FIT:
+            self._enter(Phase.FIT)
 
     def checkpoint_saved(self, path: str | os.PathLike[str], *, step: int | None = None, **metrics: Any) -> None:
         """Writes that a checkpoint is complete on disk; a path inside the run folder is noted relative to it."""
@@ -355,7 +378,7 @@ class _Silent(RunLog):
     def _nothing(self, *_args: Any, **_named: Any) -> None:
         return None
 
-    step = evaluation = epoch_end = checkpoint_saved = regime_change = note = close = _nothing
+    step = evaluation = epoch_end = fold_end = checkpoint_saved = regime_change = note = close = _nothing
     should_stop = _nothing
 
     @contextmanager

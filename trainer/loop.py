@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from contract import Kill, Phase
 from trainer import checkpoint, model, optim, rehearsal, result, spec
+from trainer.cadence import should_checkpoint
 from trainer.data import Batch, Loader, Position, Text
 from trainer.deferred import Deferred
 from trainer.evaluate import evaluate
@@ -32,7 +33,7 @@ def train(run: Run) -> Kill | None:
             run.advance()
             if due(run.step, run.options.train.eval_every):
                 run.examine()
-            if due(run.step, run.options.train.checkpoint_every):
+            if run.step < run.total_steps and run.checkpoint_due():  # the last step is saved by `finish`, examined
                 run.save("last")
         run.finish()
     except BaseException:
@@ -137,7 +138,8 @@ class Run:
         """Queues the row of this step. It is written when its numbers have left the device."""
         if not due(self.step, self.options.train.log_every) and self.step != self.total_steps:
             return
-        step, epoch, more, memory = self.step, self.loader.position.epoch, self.precision.metrics(), self._memory()
+        step, epoch, memory = self.step, self.loader.position.epoch, self._memory()
+        more = {**self.precision.metrics(), **self._tokens()}
 
         def write(numbers: Mapping[str, float]) -> None:
             self.epoch_loss[0] += numbers["train_loss"]
@@ -166,6 +168,18 @@ class Run:
         if math.isfinite(value) and (self.best is None or (value - self.best) * sign > 0):
             self.best = value
             self.save("best")
+
+    def checkpoint_due(self) -> bool:
+        """Whether `last.pt` is to be saved after this step: by steps, and by epochs where the plan is in epochs.
+
+        The best model is no matter here: `examine` saves it, with all that a restart needs, as `best.pt`.
+        """
+        plan = self.options.train
+        if due(self.step, plan.checkpoint_every):
+            return True
+        if plan.epochs is None or not plan.checkpoint_epochs or not self.loader.epoch_over:
+            return False
+        return should_checkpoint(self.loader.position.epoch, plan.epochs, every=plan.checkpoint_epochs)
 
     def save(self, name: str) -> bool:
         """Saves everything that a restart needs, unless it is poisoned: a sound checkpoint must not be lost to NaN."""
@@ -209,6 +223,13 @@ class Run:
             fingerprints=self.fingerprints,
             checkpoint=checkpoint.described(self.folder, "best") or checkpoint.described(self.folder, "last"),
         )
+
+    def _tokens(self) -> dict[str, float]:
+        """The tokens trained on so far, where the budget counts them."""
+        if self.options.budget.tokens is None:
+            return {}
+        windows = self.loader.position.epoch * self.loader.windows + self.loader.position.index
+        return {"tokens": float(windows * self.options.model.context)}
 
     def _moved(self, batch: Tensor) -> Tensor:
         if self.device.type != "cuda":

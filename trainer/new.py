@@ -37,8 +37,10 @@ def new(idea: Idea) -> Path:
     parent = idea.parent or (Path(note.parent) if note.parent else None)
     folder = _beside(known.find(parent, idea.experiments), idea.experiments) if parent else None
     document, where = _document(idea, folder)
-    words = {"hypothesis": note.claim, "rationale": idea.rationale or note.rationale, "tags": idea.tags}
-    document = {**document, **{key: value for key, value in words.items() if value}}
+    if note.claim:  # the rationale in a spec is about the hypothesis there
+        document = {**document, "hypothesis": note.claim, "rationale": idea.rationale or note.rationale}
+    if idea.tags:
+        document = {**document, "tags": idea.tags}
     if not document.get("hypothesis"):
         raise spec.SpecError("no hypothesis: say with --hypothesis what you expect, in a sentence or a hypothesis.md")
     try:

@@ -99,6 +99,9 @@ class Train(Section):
     eval_every: int = Field(default=50, ge=0)
     eval_batches: Positive = 4
     checkpoint_every: int = Field(default=100, ge=0)
+    """In steps; 0: not by steps. A run saves itself at its end and when it is asked to stop all the same."""
+    checkpoint_epochs: int = Field(default=10, ge=0)
+    """In epochs, beside `checkpoint_every`; 0: not by epochs. A run planned in steps goes by its steps alone."""
     log_every: Positive = 1
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     compile: bool = False

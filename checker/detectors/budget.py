@@ -1,14 +1,15 @@
 """The run has used up what it was given.
 
-What it sees: wall-clock minutes or steps beyond the `budget` that `experiment.json` declares.
+What it sees: wall-clock minutes, steps or tokens beyond the `budget` that `experiment.json` declares.
 
 Why it matters: a budget is a promise to others who share the machine, and the only thing that ends a run which is
 healthy and endless.
 
-How it decides: the clock since this process started training, and the last step, against the declared numbers. The
-run is asked to stop and saves itself, so it can be resumed with a larger budget.
+How it decides: the clock since this process started training, the last step and the last count of tokens (a metric
+called `tokens`, `num_input_tokens_seen` and the like), against the declared numbers. The run is asked to stop and saves
+itself, so it can be resumed with a larger budget.
 
-What to do: raise `budget.wall_minutes` or `budget.steps` and resume, or plan fewer steps.
+What to do: raise `budget.wall_minutes`, `budget.steps` or `budget.tokens` and resume, or plan fewer steps.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     used = {
         "wall_minutes": (tick.now - started) / 60 if started is not None else 0.0,
         "steps": float(history.step if tick.step is None else tick.step or 0) if history.step is not None else 0.0,
+        "tokens": history.tokens,
     }
     for name, spent in used.items():
         allowed = budget.get(name)

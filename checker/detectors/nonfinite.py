@@ -1,6 +1,7 @@
 """NaN or infinity in a loss.
 
-What it sees: a train or validation loss that is NaN or infinite, or a null where a number has always stood.
+What it sees: a train or validation loss that is NaN or infinite, or a null where a number has always stood; also any
+score of a fold (`fold_end`) that is not finite.
 
 Why it matters: one optimizer step on a NaN gradient makes every weight NaN. Nothing that is computed afterwards means
 anything, and the run cannot come back by itself.
@@ -10,7 +11,8 @@ public runs not one had a NaN that went away. Two things call for three in a row
 finite in the same row (the step was probably skipped) and a loss scaler at work, or an earlier non-finite value that
 did recover. Infinity also needs three in a row, and longer when nothing finite came before it: half-precision runs
 are known to print infinity for their first epochs and then train normally. A validation loss must be non-finite three
-times running. In the zoo's tune and validate splits it killed 99 of 112 runs that became NaN (hidden_nan the others),
+times running. A score of a fold is told at once and never killed for, because the next fold trains a model of its
+own. In the zoo's tune and validate splits it killed 99 of 112 runs that became NaN (hidden_nan the others),
 none of 1,851 healthy ones, and one of 258 that got over a fault.
 
 What to do: start again from the last good checkpoint with a lower learning rate, clip gradients, and look for log(0),
@@ -23,6 +25,7 @@ import math
 from dataclasses import dataclass
 
 from checker.finding import Grade, Sighting
+from checker.folds import BadScore
 from checker.history import Bad, History
 from checker.names import GRAD_NORM, TRAIN_LOSS, VAL_LOSS
 
@@ -48,6 +51,8 @@ def detect(history: History, limits: Limits) -> Sighting | None:
         bad = history.bad_now(role)
         if bad is not None:
             return _loss(history, role, bad, limits)
+    if history.folds is not None and history.folds.bad is not None:
+        return _score(history, history.folds.bad, history.folds.bad_rows)
     for name, bad in history.bad.items():
         if name != GRAD_NORM and bad.streak.count >= limits.other_rows and bad.finite_before:
             return _sighting(Grade.NOTE, name, bad, ())
@@ -80,6 +85,20 @@ def _doubts(history: History, role: str, bad: Bad) -> tuple[str, ...]:
     if "loss_scale" in history.metric_names:
         doubts.append("a loss scaler is at work and may have skipped the step")
     return tuple(doubts)
+
+
+def _score(history: History, bad: BadScore, rows: int) -> Sighting:
+    """A score of a fold, or a mean over folds, that is no number."""
+    where = "the summary of the folds before" if bad.fold is None else f"fold {bad.fold}"
+    of = "" if bad.fold is None or not bad.folds else f" of 0 to {bad.folds - 1}"
+    return Sighting(
+        grade=Grade.SUSPECT,
+        first_row=bad.row,
+        first_step=history.step,
+        summary=f"{bad.name} is {bad.value} in {where}{of}",
+        evidence={"metric": bad.name, "value": str(bad.value), "fold": bad.fold, "rows_with_such_a_score": rows},
+        against=("every fold trains a model of its own: the others need not be hurt",),
+    )
 
 
 def _sighting(grade: Grade, name: str, bad: Bad, doubts: tuple[str, ...]) -> Sighting:

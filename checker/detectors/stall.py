@@ -6,16 +6,19 @@ alive and its heartbeat says that the loop stands still.
 Why it matters: a blocked data loader, a deadlock or a lost collective waits for ever at full price. Nothing in the
 metrics shows it, because nothing is written.
 
-How it decides: silence is measured against the run's own pauses: three times the 99th percentile, one and a half
-times the longest, thirty times the median, and never less than ten seconds; evaluation, checkpoint and compile phases
-are judged by their own pauses, and get ten minutes while they have none. It is certain when the heartbeat goes on,
-the process is alive, does next to no work on the CPU, and the silence has lasted four times that limit and three
-minutes: a hung process cannot save itself, so the kill has to wait for what heals by itself, such as a file server. A
-process that still computes may be inside a long step: it is certain only after half an hour. A suspended process and
-one on another machine are reported, never killed. Time in which the run was suspended, or the checker itself stood
-still because the machine slept, does not count. Where there is no status file, a log that declares its length and
-ends before it is reported. On real processes (make bench-live) it told of all 48 hangs that were due and that a
-status file or a declared length shows, killed all 31 whose time had come, and none of 242 healthy ones.
+How it decides: silence is measured against the run's own pauses: three times the 99th percentile, one and a half times
+the longest, thirty times the median, and never less than ten seconds; evaluation, checkpoint and compile phases are
+judged by their own pauses, and get ten minutes while they have few, or one and a half times the longest of these. A
+fit (phase `fit`) always gets these ten minutes, since the next parameters of a search may cost many times the last.
+Before the first step and inside a fit a process that computes gets half an hour and is never killed: a fit may take
+hours without a row, and only its budget ends it. Otherwise it is certain when the heartbeat goes on, the process is
+alive, does next to no work on the CPU, and the silence has lasted four times that limit and three minutes: a hung
+process cannot save itself, so the kill has to wait for what heals by itself, such as a file server. A process that
+still computes may be inside a long step: it is certain only after half an hour. A suspended process and one on another
+machine are reported, never killed. Time in which the run was suspended, or the checker itself stood still because the
+machine slept, does not count. Where there is no status file, a log that declares its length and ends before it is
+reported. On real processes (make bench-live) it told of all 48 hangs that were due and that a status file or a
+declared length shows, killed all 31 whose time had come, and none of 242 healthy ones.
 
 What to do: read `stacks.txt` (all threads at the moment of the hang): the top frame names the culprit. Give loaders a
 timeout and workers a limit; look for a rank that waits for another.
@@ -55,6 +58,11 @@ class Limits:
 
 LIMITS = Limits()
 
+FIT = "fit"
+
+_LONG = ("start", FIT)
+"""Phases in which a process may compute for as long as a whole model takes, without a row."""
+
 _WATCHED = ("pending", "running")
 
 
@@ -69,9 +77,12 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     silence = tick.now - alive_at - (tick.excused or 0.0)
     phase = tick.phase or history.phase
     allowed = _allowed(history, phase, limits)
+    fits = phase in _LONG and tick.busy is not None and tick.busy >= limits.idle
+    if fits:
+        allowed = max(allowed, limits.busy_seconds)
     if silence <= allowed:
         return None
-    sure = _sure(tick, silence, allowed, limits)
+    sure = not fits and _sure(tick, silence, allowed, limits)
     step = history.step if tick.step is None else tick.step
     return Sighting(
         grade=Grade.SURE if sure else Grade.SUSPECT,
@@ -102,12 +113,12 @@ def _goes_on(history: History, state: str | None) -> bool:
 def _allowed(history: History, phase: str, limits: Limits) -> float:
     gaps = history.gap(phase)
     if gaps.count < limits.few:
-        return limits.unknown_seconds
+        return max(limits.unknown_seconds, limits.longest_times * gaps.longest)
+    least = max(limits.floor_seconds, limits.median_times * gaps.quantile(0.5))
     return max(
-        limits.floor_seconds,
+        limits.unknown_seconds if phase == FIT else least,
         limits.q99_times * gaps.quantile(0.99),
         limits.longest_times * gaps.longest,
-        limits.median_times * gaps.quantile(0.5),
     )
 
 

@@ -44,7 +44,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     if len(levels) < limits.min_values:
         return None
     before, after = median(levels[-15:-5]), median(levels[-3:])
-    regime = history.regime_row > train.rows[-15]
+    regime = history.era_row > train.rows[-15]
     if 0 <= after < limits.fall * before and not regime and _settled(train, before):
         told = f"train_loss fell from {before:.4g} to {after:.4g} within {train.rows[-1] - train.rows[-5]} rows"
         return _sighting(history, train.rows[-3], train.steps[-3], told, before, after)

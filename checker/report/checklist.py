@@ -1,18 +1,18 @@
-"""`CHECKLIST.md`: one line per experiment and what is planned next."""
+"""`CHECKLIST.md`: one line per experiment, what is planned next, what was tried in vain, what keeps failing."""
 
 from __future__ import annotations
 
-import os
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import contract
-from checker.report import mask, planned, render
-from checker.report.catalog import Entry, entries
+from checker.registry import failures, ideas
+from checker.registry.catalog import Entry, entries
+from checker.report import mask, render, wording
 
 __all__ = ["Entry", "entries", "write"]
 
@@ -20,6 +20,8 @@ _CELL = 70
 _NONE = "—"
 _PLANNED_FROM = 3
 """The ideas of this many experiments are listed, the newest that have any; the others are counted."""
+_MOST = 10
+"""Dead ends and failures that are listed; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class View:
     counts: str
     legend: str
     rows: list[Row]
-    planned: list[str]
+    planned: list[str] = field(default_factory=list)
+    dead: list[str] = field(default_factory=list)
+    failing: list[str] = field(default_factory=list)
 
 
 def write(root: Path) -> None:
@@ -57,13 +61,19 @@ def write(root: Path) -> None:
 def _view(found: Sequence[Entry]) -> View:
     counts = Counter(entry.status for entry in found)
     each = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
-    total = f"{len(found)} experiment{'' if len(found) == 1 else 's'}"
+    reached = Counter(entry.tier for entry in found if entry.tier in contract.TIERS)
+    tiers = "; ".join(f"{reached[tier]} reached {tier}" for tier in contract.TIERS if reached[tier])
     legend = "Δ vs parent: + is better, - is worse, whichever way the metric improves."
+    plans = ideas.plans(found)
     return View(
-        counts=f"{total}: {each}." if found else "No experiments yet.",
+        counts=f"{wording.count(len(found), 'experiment')}: {each}.{f' {tiers}.' if tiers else ''}"
+        if found
+        else "No experiments yet.",
         legend=f"Written by the checker; edits are overwritten. {legend}",
         rows=[_row(entry) for entry in found],
-        planned=list(_planned(found)),
+        planned=list(_planned(plans)),
+        dead=list(_cut(list(map(_dead, ideas.dead(plans))))),
+        failing=list(_cut([_failing(group, found) for group in failures.groups(found)])),
     )
 
 
@@ -77,40 +87,67 @@ def _row(entry: Entry) -> Row:
         metric=_cell(f"{entry.metric}={entry.value:g}" if entry.value is not None else ""),
         delta=_NONE if entry.gain is None else f"{entry.gain:+.4g}" if entry.gain else "0",
         tier=_cell(entry.tier),
-        finding=_cell(f"unreadable: {entry.error}" if entry.error else entry.finding),
+        finding=_cell(_top(entry)),
     )
+
+
+def _top(entry: Entry) -> str:
+    """What a reader should know first: why it cannot be read, what is odd, what was found, what it fell short of."""
+    if entry.error:
+        return f"unreadable: {entry.error}"
+    return "; ".join(filter(None, (entry.remark, entry.finding or entry.failure or entry.shortfall)))
 
 
 def _cell(text: str | None) -> str:
     return mask.markdown(text, _CELL) if text else _NONE
 
 
-def _planned(found: Sequence[Entry]) -> Iterator[str]:
-    """The ideas of the newest experiments that have any, and how many more there are."""
-    listed = others = more = 0
-    for entry in reversed(found):
-        ideas = _ideas(f"{entry.folder}{os.sep}{contract.NEXT}")
-        if listed == _PLANNED_FROM:
-            others += bool(ideas)
-            more += len(ideas)
+def _planned(plans: Sequence[ideas.Planned]) -> Iterator[str]:
+    """The ideas of the newest experiments that have any which are not over, and how many more there are."""
+    origins: dict[str, int] = {}
+    more = 0
+    for idea in plans:
+        if idea.tried is not None and idea.tried.over:
             continue
-        listed += bool(ideas)
-        for name, idea in ideas:  # what the file says is Markdown already, and must not be escaped twice
-            own = name.startswith((f"{entry.id}.", f"{entry.id}, "))
-            after = "" if own else f" (after {_cell(entry.id)})"
-            yield f"{mask.markdown(name)}{after}: {mask.markdown(mask.unescaped(idea))}"
+        origins[idea.origin.id] = origins.get(idea.origin.id, 0) + 1
+        if len(origins) > _PLANNED_FROM:
+            more += 1
+            continue
+        own = idea.name.startswith((f"{idea.origin.id}.", f"{idea.origin.id}, "))
+        after = "" if own else f" (after {_cell(idea.origin.id)})"
+        now = "" if idea.tried is None else f" (as {_cell(idea.tried.id)}, {idea.tried.status})"
+        yield f"{mask.markdown(idea.name)}{after}: {mask.markdown(idea.text)}{now}"
     if more:
-        where = f"{others} older experiment{'' if others == 1 else 's'}"
+        where = wording.count(len(origins) - _PLANNED_FROM, "older experiment")
         yield f"and {more} more in the `{contract.NEXT}` of {where}"
 
 
-def _ideas(path: str) -> Sequence[tuple[str, str]]:
-    with suppress(OSError):
-        return _ideas_in(path, contract.stamp(os.stat(path)))
-    return ()
+def _dead(idea: ideas.Planned) -> str:
+    tried = idea.tried
+    assert tried is not None
+    came = [tried.status]
+    if tried.failure:
+        came.append(mask.markdown(tried.failure, _CELL))
+    elif tried.value is not None and math.isfinite(tried.value):
+        came.append(mask.markdown(f"{tried.metric}={tried.value:g}", _CELL))
+    if tried.gain is not None:
+        came.append(f"{tried.gain:+.4g}" if tried.gain else "no change")
+    return f"{mask.markdown(idea.name)}: {mask.markdown(idea.text)}: tried as {_cell(tried.id)} ({', '.join(came)})"
 
 
-@lru_cache(maxsize=1 << 14)
-def _ideas_in(path: str, _stamp: contract.Stamp) -> tuple[tuple[str, str], ...]:
-    """The ideas in a file with this stamp."""
-    return tuple(planned.ideas(Path(path).read_text("utf-8", "replace")))
+def _failing(group: failures.Group, found: Sequence[Entry]) -> str:
+    known = failures.explained(group, found)
+    who = ", ".join(_cell(entry.id) for entry in group.entries[-_MOST:])
+    more = f" and {len(group.entries) - _MOST} earlier" if len(group.entries) > _MOST else ""
+    told = f"{mask.markdown(group.failure, 120)}: {len(group.entries)} runs ({who}{more})"
+    shared = "; ".join(
+        f"{mask.markdown(item.key)} {wording.value(item.one)} against {wording.value(item.other)}"
+        for item in known.shared
+    )
+    return told + (f". What tells them from the completed ones: {shared}" if shared else "")
+
+
+def _cut(lines: Sequence[str]) -> Iterator[str]:
+    yield from lines[:_MOST]
+    if len(lines) > _MOST:
+        yield f"and {len(lines) - _MOST} more"

@@ -73,6 +73,7 @@ def svg(history: History, findings: Sequence[Finding]) -> str:
         if (points := _points(history.series[role], by_row=by_row))
     ]
     last = _last_x(history, by_row=by_row)
+    nothing = "no finite loss was logged" if history.folds is None else "the scores of folds are no curve"
     x, y = _axes(lines, _end(lines, findings, last, by_row=by_row))
     body = [*_grid(x, y), _text(RIGHT, BOTTOM + 33, _ends_at(last, x, "row" if by_row else "step"), "end")]
     for line in lines:
@@ -81,8 +82,8 @@ def svg(history: History, findings: Sequence[Finding]) -> str:
     if findings:
         body += _marks(findings[0], x, by_row=by_row)
     if not lines:
-        body.append(_text((LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2, "no finite loss was logged", "middle"))
-    return "\n".join((*_head(lines, findings), *body, "</svg>\n"))
+        body.append(_text((LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2, nothing, "middle"))
+    return "\n".join((*_head(lines, findings, nothing), *body, "</svg>\n"))
 
 
 # ---------------------------------------------------------------------------------------------------- from values
@@ -178,12 +179,12 @@ def log_ticks(low: float, high: float, wanted: int = 6) -> list[float]:
 # ------------------------------------------------------------------------------------------------------- to marks
 
 
-def _head(lines: Sequence[Line], findings: Sequence[Finding]) -> Iterable[str]:
+def _head(lines: Sequence[Line], findings: Sequence[Finding], nothing: str) -> Iterable[str]:
     told = ", ".join(f"{line.name} {number(line.points[0].y)} to {number(line.points[-1].y)}" for line in lines)
     broke = f"; {findings[0].rule} since {place(findings[0].first_row, findings[0].first_step)}" if findings else ""
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
     yield f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
-    yield f"<title>{xml((told or 'no finite loss') + broke)}</title>"
+    yield f"<title>{xml((told or nothing) + broke)}</title>"
     yield f"<style>{_STYLE}</style>"
     yield f'<rect class="ground" width="{WIDTH}" height="{HEIGHT}" rx="6"/>'
 

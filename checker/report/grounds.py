@@ -11,7 +11,7 @@ from checker.finding import Finding
 from checker.history import History
 from checker.names import GRAD_NORM, TRAIN_LOSS, VAL_LOSS
 from checker.report import explain, mask, stacks, wording
-from checker.report.story import LOSSES, done, first, lowest, unit_of
+from checker.report.story import LOSSES, done, first, lowest, of_fold, unit_of
 from checker.report.wording import number
 from checker.series import Series, median
 
@@ -44,6 +44,9 @@ def mechanism(history: History, main: Finding | None) -> Iterator[str]:
     """The rule's own reasoning, then what else moved at the onset: a cause leaves traces in more than one curve."""
     if main is None:
         yield "None: nothing that a rule looks for was true for long enough."
+        return
+    if of_fold(main):
+        yield "A mean over folds is no number when one of them is none, so whatever is chosen by it is chosen blindly."
         return
     why = explain.paragraph(main.rule, "Why it matters")
     sound = list(_finite_since(history, main)) if main.rule == "nonfinite" else []
@@ -201,7 +204,7 @@ def _sound_validation(history: History, main: Finding) -> Iterator[str]:
 
 
 def _quiet(history: History, state: contract.State | None) -> Iterator[str]:
-    if history.index < 50:
+    if history.index < 50 and (history.folds is None or history.train.count):  # no rule counts rows of folds
         yield f"{wording.count(history.index + 1, 'row')} are few: most rules need 20 to 50 before they say anything"
     share = done(history, state)
     if state is contract.State.COMPLETED and share is not None and share < 0.98:

@@ -111,7 +111,7 @@ def write(
         curve=contract.CURVE,
         against=list(grounds.against(case.history, main, state)),
         blind=list(grounds.blind(replay.cannot_judge(case), unreadable, case.history.unreadable)),
-        advice=_advice(main, items),
+        advice=_advice(main, items, over=over),
         suggestions=numbered,
         by_hand=by_hand,
     )
@@ -151,13 +151,14 @@ def _items(suggestions: Sequence[Suggestion], old: bytes, parent: str) -> list[I
     ]
 
 
-def _advice(main: Finding | None, items: Sequence[Item]) -> list[str]:
+def _advice(main: Finding | None, items: Sequence[Item], *, over: bool) -> list[str]:
     """What the rule itself says to do, and where the experiments stand."""
     told = []
-    if main is not None:
+    if main is not None and not story.of_fold(main):
         what = explain.paragraph(main.rule, "What to do")
         told.append(what[:1].upper() + what[1:])
     if not items:
-        return told or ["None yet: no fault was found and the run is not over."]
+        none = "None: no fault was found, and" if over else "None yet: no fault was found and the run is not over."
+        return told or [f"{none} nothing that was measured points at a next experiment." if over else none]
     told.append(f"As experiments, with reasons and the change of the configuration, in `{contract.NEXT}`:")
     return told

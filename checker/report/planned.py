@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from checker.report.change import Value
 
@@ -20,29 +21,44 @@ _BY_HAND = re.compile(r"^##\s+(\S+), by hand\s*$")
 _BULLET = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+(.*\S)")
 
 
-def ideas(text: str) -> list[tuple[str, str]]:
+class Idea(NamedTuple):
+    """A planned experiment."""
+
+    name: str
+    text: str
+    toml: str = ""
+    """The change of the configuration; empty where none is given."""
+
+
+def ideas(text: str) -> list[Idea]:
     """The planned experiments in the text of a `next.md`: the first bullet of every section `## exp-<digits>`.
 
     A section of the checker's own names the parent too: `## exp-<digits>.<number>`. What is no change of the
     configuration stands below `## exp-<digits>, by hand`, where every bullet at the margin is an idea.
     """
-    found: list[tuple[str, str]] = []
+    found: list[Idea] = []
     section: str | None = None
-    fenced = by_hand = False
+    by_hand = said = False
+    fence: list[str] | None = None
     for line in text.removeprefix("\ufeff").splitlines():
         if line.lstrip().startswith("```"):
-            fenced = not fenced
-        elif fenced:
-            continue
+            if fence is None:
+                fence = [line.strip()]
+            else:
+                if fence[0] == "```toml" and said and not by_hand and found[-1].toml == "":
+                    found[-1] = found[-1]._replace(toml="\n".join(fence[1:]))
+                fence = None
+        elif fence is not None:
+            fence.append(line)
         elif line.startswith("#"):
             manual = _BY_HAND.match(line)
             heading = manual or _SECTION.match(line)
-            by_hand = manual is not None
+            by_hand, said = manual is not None, False
             name = heading[1].lower() if heading else None
             section = f"{manual[1]}, by hand" if manual else name
-        elif section and (bullet := _BULLET.match(line)) and not (by_hand and line[:1].isspace()):
-            found.append((section, bullet[1]))
-            section = section if by_hand else None
+        elif section and not said and (bullet := _BULLET.match(line)) and not (by_hand and line[:1].isspace()):
+            found.append(Idea(section, bullet[1]))
+            said = not by_hand
     return found
 
 
@@ -84,7 +100,7 @@ def numbers(wanted: Sequence[str], old: bytes, parent: str) -> list[str]:
     inside = parts[1].decode("utf-8", "replace") if parts else ""
     if PROVISIONAL in inside:
         inside = ""
-    known = {idea: name for name, idea in ideas(inside) if name.startswith(f"{parent}.")}
+    known = {idea.text: idea.name for idea in ideas(inside) if idea.name.startswith(f"{parent}.")}
     kept = {known[idea] for idea in wanted if idea in known}
     free = (name for name in (f"{parent}.{i}" for i in itertools.count(1)) if name not in kept)
     return [known[idea] if idea in known else next(free) for idea in wanted]

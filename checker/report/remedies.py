@@ -21,7 +21,7 @@ from checker.report.change import (
     setting,
     warm_up,
 )
-from checker.report.story import LOSSES, unit_of
+from checker.report.story import LOSSES, of_fold, unit_of
 from checker.report.wording import duration, number, share
 from checker.series import SMOOTH, Series, running_median
 
@@ -59,6 +59,10 @@ def _early(look: Look) -> str:
 
 
 def _nonfinite(look: Look) -> Suggestions:
+    if look.finding and of_fold(look.finding):
+        idea = "fit that fold alone with its parameters; look for a constant column, a class that it lacks, or overflow"
+        yield Suggestion(idea, look.seen, effect="names the data or the parameters that give no number")
+        return
     if look.finding and look.finding.evidence.get("metric") == names.VAL_LOSS:
         idea = "find the evaluation batch that gives NaN: an empty one, or a mean over 0 items"
         why = f"{look.seen}; the train loss was still {number(look.history.train.last)}"

@@ -11,6 +11,7 @@ import contract
 from checker import judge
 from checker.events import Life
 from checker.finding import Action, Finding, Severity
+from checker.folds import Folds
 from checker.history import History
 from checker.names import TRAIN_LOSS, VAL_LOSS
 from checker.report import mask, wording
@@ -114,8 +115,17 @@ def narrative(case: judge.Case, status: Mapping[str, Any], state: contract.State
     """How the losses went, how far the run came, and how it stands."""
     history = case.history
     told = [_shape(history, role, name) for role, name in LOSSES if history.series[role].count]
+    if history.folds is not None:
+        told.append(_folds(history.folds))
     gone = process_gone(case)
     return " ".join((*told, _extent(history, state), _ending(status, state, history, gone=gone)))
+
+
+def _folds(folds: Folds) -> str:
+    """How much a cross-validation, or a search by one, has behind it."""
+    each = f", {folds.each} per cross-validation" if folds.each else ""
+    means = f"; {wording.count(folds.means, 'evaluation')} summed them up" if folds.means else ""
+    return f"{wording.count(folds.count, 'fold')} ended{each}{means}."
 
 
 def _shape(history: History, role: str, name: str) -> str:
@@ -236,7 +246,14 @@ def also(case: judge.Case, others: Sequence[Finding]) -> Iterator[str]:
 
 def caption(history: History, main: Finding | None) -> str:
     over = f"loss over {unit_of(history)}s"
+    if history.folds is not None and not history.train.count:
+        return "no curve: the scores of folds"
     return f"{over}, {main.rule} marked" if main else over
+
+
+def of_fold(finding: Finding) -> bool:
+    """Whether it is about a score of a fold: what a rule says of one long training is then beside the point."""
+    return "fold" in finding.evidence
 
 
 def is_fault(finding: Finding) -> bool:

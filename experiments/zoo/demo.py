@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import contract
-from checker.report.catalog import entries
+from checker.registry.catalog import entries
 
 ZOO = Path(__file__).parent
 LIMITS = ZOO.parent / "demo.limits.toml"

@@ -10,6 +10,7 @@ from checker.report import checklist
 
 METRIC = {"name": "val_loss", "direction": "min"}
 TIERS = {"must_pass": 2.0, "should_pass": 1.5, "could_pass": 1.0}
+SHORT = "should_pass: val_loss is 1.9, asked was 1.5"
 NEXT = "<!-- checker: begin -->\n# Next experiments\n\n## exp-007\n\n- lower the rate | now\n<!-- checker: end -->\n"
 
 
@@ -65,7 +66,16 @@ def test_one_line_per_experiment(root):
     add(root, "exp-002", best=1.44, tiers=TIERS, parent="exp-001", state="killed", journal=[found()])
     row = ["exp-002", "exp-001", "killed", "—", "val_loss=1.44", "+0.46", "should_pass"]
     assert cells(root, "exp-002") == [*row, "nonfinite at step 610: nonfinite seen"]
-    assert cells(root, "exp-001") == ["exp-001", "—", "completed", "a first try", "val_loss=1.9", "—", "must_pass", "—"]
+    assert cells(root, "exp-001") == [
+        "exp-001",
+        "—",
+        "completed",
+        "a first try",
+        "val_loss=1.9",
+        "—",
+        "must_pass",
+        SHORT,
+    ]
     assert "2 experiments: 1 completed, 1 killed." in text(root)
     assert "Δ vs parent: + is better, - is worse" in text(root)
 
@@ -96,17 +106,17 @@ def test_other_metrics_and_lost_parents_are_not_compared(root):
     add(root, "exp-002", best=2.0, metric={"name": "accuracy", "direction": "max"}, parent="exp-001")
     add(root, "exp-003", best=2.0, parent="exp-999")
     add(root, "exp-004", best=2.0, parent="exp-004")
-    assert [cells(root, f"exp-00{n}")[5] for n in (2, 3, 4)] == ["—", "—", "0"]
+    assert [cells(root, f"exp-00{n}")[5] for n in (2, 3, 4)] == ["—", "—", "—"]
 
 
 @pytest.mark.parametrize(
     ("best", "tiers", "tier"),
     [
-        (2.5, TIERS, "none"),
+        (2.5, TIERS, "fail"),
         (2.0, TIERS, "must_pass"),
         (1.2, TIERS, "should_pass"),
         (0.9, TIERS, "could_pass"),
-        (0.9, {"must_pass": 0.5, "could_pass": 1.0}, "none"),
+        (0.9, {"must_pass": 0.5, "could_pass": 1.0}, "fail"),
         (0.9, {"should_pass": 1.0}, "should_pass"),
         (0.9, {}, "—"),
         (None, TIERS, "—"),

@@ -23,3 +23,22 @@ def test_silent(budget, fields):
 @pytest.mark.parametrize("budget", [{"wall_minutes": 0.5}, {"steps": 30}], ids=["minutes", "steps"])
 def test_kills(budget):
     assert play([*ROWS, tick(END, step=60)], experiment(budget=budget)).kill.rule == "budget"
+
+
+def counted(name, per_row):
+    """The rows, each with a count of the tokens so far."""
+    return [row._replace(values={**row.values, name: float(per_row * (row.index + 1))}) for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("name", "budget", "killed"),
+    [
+        pytest.param("tokens", 6100, False, id="exactly used"),
+        pytest.param("lr_tokens_odd", 10, False, id="no count of tokens"),
+        pytest.param("tokens", 6099, True, id="over"),
+        pytest.param("num_input_tokens_seen", 100, True, id="as Hugging Face calls it"),
+    ],
+)
+def test_tokens(name, budget, killed):
+    case = play([*counted(name, 100), tick(END)], experiment(budget={"tokens": budget}))
+    assert (case.kill is not None and case.kill.rule == "budget") == killed

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainer import checkpoint
+from trainer import checkpoint, sealed
 
 
 def flip(path):
@@ -50,7 +50,7 @@ def test_none_yet_is_no_error(tmp_path):
 @pytest.mark.parametrize("survived", [0, 1, 2], ids=["nothing", "the-hashes", "hashes-and-file"])
 def test_a_crash_between_the_writes_of_a_save_costs_nothing(tmp_path, monkeypatch, survived):
     checkpoint.save(tmp_path, "last", {"step": 1})
-    replace, done = checkpoint.replace, []
+    replace, done = sealed.replace, []
 
     def crash(path, data):
         if len(done) == survived:
@@ -58,7 +58,7 @@ def test_a_crash_between_the_writes_of_a_save_costs_nothing(tmp_path, monkeypatc
         done.append(path)
         replace(path, data)
 
-    monkeypatch.setattr(checkpoint, "replace", crash)
+    monkeypatch.setattr(sealed, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(tmp_path, "last", {"step": 2})
     assert checkpoint.load_newest(tmp_path) == ({"step": 2 if survived == 2 else 1}, [])

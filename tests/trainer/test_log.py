@@ -126,6 +126,32 @@ def test_phases_checkpoints_and_history_reach_the_status(tmp_path, read_rows, re
     assert {row["phase"] for row in read_rows(tmp_path, "phase")} == {"train", "evaluate"}
 
 
+def test_a_fold_is_a_row_progress_and_history_but_no_best_value(tmp_path, read_rows, read_status):
+    with RunLog(tmp_path, metric={"name": "val_loss", "direction": "min"}) as log:
+        began = log._progress_at
+        for fold, loss in enumerate([0.5, 0.1, math.nan]):
+            log.fold_end(fold, 3, step=fold + 1, val_loss=loss, absent=None)
+        assert log._progress_at > began
+        log.evaluation(3, val_loss=0.3)
+    rows = read_rows(tmp_path, "fold_end")
+    assert [(row["fold"], row["folds"], row["step"]) for row in rows] == [(0, 3, 1), (1, 3, 2), (2, 3, 3)]
+    assert [row["metrics"] for row in rows] == [{"val_loss": 0.5}, {"val_loss": 0.1}, {"val_loss": "NaN"}]
+    status = read_status(tmp_path)
+    assert status["metrics_history"][1] == {"epoch": None, "step": 2, "fold": 1, "folds": 3, "val_loss": 0.1}
+    assert status["best_metrics"] == {"val_loss": 0.3}  # the mean, not the luckiest fold
+
+
+def test_between_folds_something_is_fitted_until_a_step_comes(tmp_path, read_rows):
+    with RunLog(tmp_path) as log:
+        log.fold_end(0, 3, val_loss=0.5)
+        log.fold_end(1, 3, val_loss=0.5)
+        assert log._phase == "fit"
+        log.step(1, loss=1.0)
+        assert log._phase == "train"
+        log.fold_end(2, 3, val_loss=0.5)
+    assert [row["phase"] for row in read_rows(tmp_path, "phase")] == ["fit", "train", "fit"]
+
+
 def test_resume_carries_the_best_on_and_takes_a_new_run_id(tmp_path, read_status):
     with RunLog(tmp_path) as first:
         first.evaluation(1, val_loss=0.5)
@@ -168,6 +194,7 @@ def test_other_ranks_write_nothing(tmp_path, monkeypatch):
     with RunLog(tmp_path / "run", total_steps=3) as log:
         log.step(1, loss=1.0)
         log.evaluation(1, val_loss=1.0)
+        log.fold_end(0, 5, val_loss=1.0)
         with log.phase("evaluate"):
             assert log.should_stop() is None
     assert not (tmp_path / "run").exists()
@@ -207,6 +234,7 @@ def test_every_event_of_the_treaty_can_be_written(tmp_path, read_rows):
     with RunLog(tmp_path) as log:
         log.step(1, loss=1.0)
         log.epoch_end(0, train_loss_epoch=1.0)
+        log.fold_end(0, 5, val_loss=1.0)
         log.evaluation(1, val_loss=1.0)
         log.checkpoint_saved("a.pt")
         log.regime_change("harder examples from here on")

@@ -103,6 +103,42 @@ def test_a_resumed_run_is_the_undisturbed_run_bit_for_bit(tmp_path, small, read_
     assert saved[0]["best"] == saved[1]["best"] == whole.best
 
 
+EVERY_EPOCH = {"steps": None, "epochs": 3, "eval_every": 0, "checkpoint_every": 0, "checkpoint_epochs": 1}
+CADENCES = {
+    "every epoch": ({}, [28, 56, 84]),
+    "every second epoch, and the last": ({"checkpoint_epochs": 2}, [56, 84]),
+    "rarer than the plan is long": ({"checkpoint_epochs": 50}, [84]),
+    "never by epochs": ({"checkpoint_epochs": 0}, [84]),
+    "by steps as well, once where both are due": ({"checkpoint_every": 14}, [14, 28, 42, 56, 70, 84]),
+    "a run planned in steps": ({"epochs": None, "steps": 60}, [60]),
+}
+
+
+@pytest.mark.parametrize(("plan", "saved"), CADENCES.values(), ids=CADENCES.keys())
+def test_an_epoch_ends_with_a_checkpoint(tmp_path, small, read_rows, plan, saved):
+    _, folder, _ = run_whole(small(train={**EVERY_EPOCH, **plan}), tmp_path)
+    assert [row["step"] for row in read_rows(folder, "checkpoint_saved")] == saved
+
+
+@pytest.mark.parametrize("eval_every", [0, 28], ids=["no-evaluation", "evaluated-at-the-same-step"])
+def test_a_run_goes_on_bit_for_bit_from_the_end_of_an_epoch(tmp_path, small, read_rows, monkeypatch, eval_every):
+    options = small(train={**EVERY_EPOCH, "eval_every": eval_every})
+    _, undisturbed, _ = run_whole(options, tmp_path)
+    with monkeypatch.context() as patch:
+        stop_at(33, patch, save_checkpoint=False)  # so that only the end of the epoch, step 28, was saved
+        _, folder, _ = run_whole(options, tmp_path)
+    saved = torch.load(folder / "checkpoints/last.pt", weights_only=True)
+    assert (saved["step"], saved["examined_at"]) == (28, eval_every)
+    assert launch(Order(folder, tmp_path, resume=True)) == 0
+    for event in ("step", "epoch_end", "evaluation"):
+        found, expected = (
+            {row["step"]: row["metrics"] for row in read_rows(where, event)} for where in (folder, undisturbed)
+        )
+        assert found == expected
+    weights = [torch.load(where / "checkpoints/last.pt", weights_only=True)["model"] for where in (folder, undisturbed)]
+    assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
+
+
 def poison(run):
     with torch.no_grad():
         next(run.model.parameters()).fill_(math.nan)

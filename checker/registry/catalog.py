@@ -1,0 +1,337 @@
+"""Every experiment in a folder of experiments, from the files that trainer, checker and people left there."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json
+
+import contract
+from checker import names
+from checker.finding import Severity
+from checker.report.wording import in_rows
+
+CRASHED = "crashed"
+"""The status of a run whose process went without a word: its status file still says running."""
+
+UNREADABLE = "unreadable"
+
+_NO_NOTE = contract.Hypothesis()
+
+_OVER = frozenset({CRASHED, *(str(state) for state in contract.State if state.final)})
+
+_SOURCES = (contract.EXPERIMENT, contract.HYPOTHESIS, contract.STATUS, contract.RESULT, contract.FINDINGS)
+
+Stamps = tuple[contract.Stamp | None, ...]
+
+
+class Entry(NamedTuple):
+    """One experiment as its files tell it."""
+
+    id: str
+    folder: str
+    parent: str | None = None
+    status: str = "pending"
+    hypothesis: str = ""
+    rationale: str = ""
+    metric: str = ""
+    direction: str = "min"
+    value: float | None = None
+    """The primary metric: of the result, or the best so far. NaN when that is what came out."""
+    gain: float | None = None
+    """How much better than the parent: positive is better, whichever way the metric improves."""
+    tier: str = ""
+    shortfall: str = ""
+    """The lowest tier that a run which is over has missed, and by how much."""
+    finding: str = ""
+    rule: str = ""
+    """The rule behind `finding`."""
+    failure: str = ""
+    """What runs that fail the same way have in common; empty for a run that has not failed."""
+    created_at: str = ""
+    tags: tuple[str, ...] = ()
+    error: str = ""
+    """Why the folder cannot be read."""
+    remark: str = ""
+    """What is odd about it although it can be read: a copied folder, a parent that is not there, a newer format."""
+
+    @property
+    def name(self) -> str:
+        return os.path.basename(self.folder)
+
+    @property
+    def over(self) -> bool:
+        return self.status in _OVER
+
+    def document(self) -> dict[str, Any]:
+        """The entry for programs; what is empty is left out."""
+        found = {**self._asdict(), "name": self.name, "tags": list(self.tags)}
+        return {key: value for key, value in found.items() if value not in ("", None, [])}
+
+
+def entries(root: Path) -> list[Entry]:
+    """Every experiment folder directly in `root`, in the natural order of their names.
+
+    A folder that cannot be read becomes an entry with an `error` and costs the others nothing.
+
+    Raises:
+        OSError: `root` itself cannot be listed.
+    """
+    with os.scandir(root) as found:
+        folders = sorted(
+            (item.name for item in found if not item.name.startswith(".") and _is_folder(item)), key=natural
+        )
+    known = [entry for name in folders if (entry := entry_of(f"{root}{os.sep}{name}")) is not None]
+    known = _told_apart(known)
+    by_id = {entry.id: entry for entry in known}
+    return [_related(entry, by_id) for entry in known]
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A sort key by which exp-9 comes before exp-10."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part[:18]) if part.isdecimal() else -1, part) for part in parts]
+
+
+def _is_folder(item: os.DirEntry[str]) -> bool:
+    with suppress(OSError):
+        return item.is_dir()
+    return False
+
+
+def entry_of(folder: Path | str) -> Entry | None:
+    """The entry of one folder, or None when it is no experiment's."""
+    place = f"{folder}{os.sep}"
+    try:
+        stamps = tuple([_stamp(place + name) for name in _SOURCES])
+        if not any(stamps) and not os.path.exists(place + contract.METRICS):
+            return None
+        return _read(str(folder), stamps)
+    except (OSError, contract.Unreadable) as error:
+        return Entry(os.path.basename(folder), str(folder), status=UNREADABLE, error=str(error).replace(place, ""))
+
+
+def _stamp(path: str) -> contract.Stamp | None:
+    try:
+        return contract.stamp(os.stat(path))
+    except FileNotFoundError:
+        return None
+
+
+@lru_cache(maxsize=1 << 16)
+def _read(folder: str, stamps: Stamps) -> Entry:
+    """The entry in files with these stamps: of ten thousand folders usually one has changed since the last look."""
+    place = f"{folder}{os.sep}"
+    about, noted, at, ended, journal = stamps
+    document = read_object(place + contract.EXPERIMENT) if about else {}
+    status = read_object(place + contract.STATUS) if at else None
+    note = note_of(Path(folder)) if noted else _NO_NOTE
+    finding, forced = _top_finding(place + contract.FINDINGS) if journal else (None, "")
+    state = _state(status, finding, forced)
+    result = _result(place + contract.RESULT, document) if ended and state == contract.State.COMPLETED else {}
+    metric, direction, value = _primary(document.get("metric"), status or {}, result)
+    tier, shortfalls = contract.tier(mapping(document.get("tiers")), value, direction, name=metric)
+    tags, over = document.get("tags"), state in _OVER
+    return Entry(
+        id=str(document.get("id") or note.exp_id or os.path.basename(folder)),
+        folder=folder,
+        parent=str(document.get("parent") or note.parent or "") or None,
+        status=state,
+        hypothesis=str(note.claim or document.get("hypothesis") or document.get("name") or ""),
+        rationale=str(note.rationale or document.get("rationale") or ""),
+        metric=metric,
+        direction=direction,
+        value=value,
+        tier="" if value is None or (tier == contract.MISSED and not over) else tier or "",
+        shortfall=shortfalls[0] if over and shortfalls else "",
+        finding=_said(finding),
+        rule=str(finding.get("rule")) if finding else "",
+        failure=_failure(state, status or {}, finding),
+        created_at=str(document.get("created_at") or ""),
+        tags=tuple(map(str, tags)) if isinstance(tags, list) else (),
+        remark=_newer(document),
+    )
+
+
+def read_object(path: str) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        OSError: it cannot be read.
+        contract.Unreadable: it is no JSON object.
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        found = from_json(data)
+    except ValueError:
+        return contract.decode_object(data, path)  # accepts a byte order mark, and says what is wrong
+    return found if isinstance(found, dict) else contract.decode_object(data, path)
+
+
+def note_of(folder: Path) -> contract.Hypothesis:
+    """What a person wrote into `hypothesis.md`; nothing where there is no such file."""
+    with suppress(OSError):
+        return contract.Hypothesis.parse((folder / contract.HYPOTHESIS).read_text("utf-8-sig", "replace"))
+    return contract.Hypothesis()
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _newer(document: Mapping[str, Any]) -> str:
+    version = document.get("v")
+    if isinstance(version, int) and version > contract.FORMAT:
+        return f"{contract.EXPERIMENT} is in format {version}; this checker knows up to {contract.FORMAT}: upgrade it"
+    return ""
+
+
+def _state(status: Mapping[str, Any] | None, finding: Mapping[str, Any] | None, forced: str) -> str:
+    """The state that the status file claims, unless the journal knows that nobody is left to say otherwise there."""
+    if status is None:
+        return str(contract.State.PENDING)
+    state = contract.run_state(status)
+    if state is contract.State.RUNNING and forced and forced.startswith(f"{status.get('run_id') or 'run'}/"):
+        return str(contract.State.KILLED)
+    if state is contract.State.RUNNING and finding is not None and finding.get("rule") == "crash":
+        return CRASHED
+    return str(state)
+
+
+def _result(path: str, experiment: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The primary metric in `result.json`, unless the file is another experiment's, copied here."""
+    with suppress(OSError, contract.Unreadable):
+        document = read_object(path)
+        if document.get("experiment_id") in (None, experiment.get("id")):
+            return mapping(document.get("primary_metric"))
+    return {}
+
+
+def _primary(declared: object, status: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, str, float | None]:
+    """Name, direction and value of the primary metric; the first validation metric where none is declared."""
+    best = mapping(status.get("best_metrics"))
+    name = str(mapping(declared).get("name") or result.get("name") or "")
+    if not name:
+        name = next((str(key) for key in best if "val" in str(key).lower()), str(next(iter(best), "")))
+    known = mapping(declared).get("direction") or result.get("direction")
+    direction = str(known) if known in ("min", "max") else names.direction(name)
+    if result.get("name") == name and (value := contract.number_in(result.get("value"))) is not None:
+        return name, direction, value
+    value = contract.number_in(best.get(name))
+    return name, direction, value if value is not None and math.isfinite(value) else None
+
+
+# ------------------------------------------------------------------------------------------ findings and failures
+
+
+def _top_finding(path: str) -> tuple[dict[str, Any] | None, str]:
+    """The most severe finding that is not over, the earlier of two equals, and the one the process was killed for.
+
+    Remarks do not count.
+    """
+    forced = ""
+    still: dict[tuple[str, Any], dict[str, Any]] = {}
+    with open(path, "rb") as file:
+        for line in file:
+            # Most lines are acts and looks at the clock; telling them apart does not need a parser.
+            kind = _kind(line)
+            if kind is None:
+                continue
+            entry = _parsed(line)
+            key = (str(entry.get("rule")), entry.get("episode"))
+            if kind == b"file":
+                still.clear()
+            elif kind == b"recovered":
+                still.pop(key, None)
+            elif entry.get("act") == "sigkill":
+                forced = str(entry.get("finding"))
+            elif entry.get("severity") in (Severity.WARNING, Severity.CRITICAL):
+                still.pop(key, None)
+                still[key] = entry
+    return max(still.values(), key=_weight, default=None), forced
+
+
+def _weight(entry: Mapping[str, Any]) -> tuple[int, bool]:
+    return Severity(entry["severity"]).rank, entry.get("action") == "kill"
+
+
+_KIND = re.compile(rb'"(?:kind|act)":\s*"(finding|recovered|file|sigkill)"')
+
+
+def _kind(line: bytes) -> bytes | None:
+    found = _KIND.search(line)
+    return found[1] if found else None
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """The entry in a line of the journal; a torn line is an empty one."""
+    with suppress(ValueError, RecursionError):
+        entry = json.loads(line)
+        if isinstance(entry, dict) and isinstance(entry.get("kind"), str):
+            return entry
+    return {}
+
+
+def _said(finding: Mapping[str, Any] | None) -> str:
+    if finding is None:
+        return ""
+    stepless = finding.get("step") is None  # rules then count rows, and a row should not be called a step
+    at = finding.get("first_row") if stepless else finding.get("first_step", finding.get("step"))
+    where = f" at {'row' if stepless else 'step'} {at}" if isinstance(at, int) else ""
+    summary = str(finding.get("summary", ""))
+    return f"{finding.get('rule')}{where}: {in_rows(summary) if stepless else summary}"
+
+
+def _failure(state: str, status: Mapping[str, Any], finding: Mapping[str, Any] | None) -> str:
+    """A fingerprint of a failure: the rule and the metric behind it, or the error with its numbers and paths taken out.
+
+    Two runs with one fingerprint failed the same way, whatever the step and the values were.
+    """
+    if finding is not None and finding.get("severity") == Severity.CRITICAL:
+        metric = mapping(finding.get("evidence")).get("metric")
+        return f"{finding.get('rule')} of {metric}" if isinstance(metric, str) else str(finding.get("rule"))
+    error = status.get("error")
+    if state == contract.State.FAILED and isinstance(error, str) and error:
+        return re.sub(r"(?<![A-Za-z_])(?:0x[0-9a-f]+|\d+(?:\.\d+)?(?:e[+-]?\d+)?)", "#", " ".join(error.split()))[:120]
+    return ""
+
+
+# ------------------------------------------------------------------------------------------------ among each other
+
+
+def _told_apart(known: list[Entry]) -> list[Entry]:
+    """Entries with an id each: of several that claim one, those in a folder of another name go by that name."""
+    keeper: dict[str, Entry] = {}
+    for entry in known:
+        if entry.name == entry.id or entry.id not in keeper:
+            keeper[entry.id] = entry
+    if len(keeper) == len(known):
+        return known
+    copies = (entry._replace(id=entry.name, remark=f"a copy? it says it is {entry.id}") for entry in known)
+    return [entry if keeper[entry.id] is entry else copy for entry, copy in zip(known, copies, strict=True)]
+
+
+def _related(entry: Entry, by_id: Mapping[str, Entry]) -> Entry:
+    """The entry with what its parent adds to it: the gain, or that there is none."""
+    if entry.parent is None:
+        return entry
+    parent = by_id.get(entry.parent)
+    if parent is None or parent is entry:
+        told = f"its parent {entry.parent} is not here" if parent is None else "it is its own parent"
+        return entry._replace(remark="; ".join(filter(None, (entry.remark, told))))
+    if entry.metric != parent.metric or not _finite(entry.value) or not _finite(parent.value):
+        return entry
+    return entry._replace(gain=contract.gain(entry.value or 0.0, parent.value or 0.0, entry.direction))
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

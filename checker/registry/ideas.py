@@ -1,0 +1,153 @@
+"""What is planned, and what of it has been tried already: by its configuration, or by its words where it has none."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import tomllib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import contract
+from checker.registry import record
+from checker.registry.catalog import Entry
+from checker.report import mask, planned
+
+ALIKE = 0.9
+"""Jaccard similarity of two ideas from which one counts as the other said again (zero-operators' dead-end check)."""
+
+_WORD = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
+
+
+def words(text: str) -> frozenset[str]:
+    """The lower-cased words and numbers of a text."""
+    return frozenset(_WORD.findall(text.lower()))
+
+
+def similarity(one: str, other: str) -> float:
+    """The Jaccard index of the words of two texts, from 0 to 1; 0 where one of them has none."""
+    a, b = words(one), words(other)
+    return len(a & b) / len(a | b) if a and b else 0.0
+
+
+class Planned(NamedTuple):
+    """An idea in the `next.md` of an experiment."""
+
+    origin: Entry
+    name: str
+    text: str
+    change: Mapping[str, Any]
+    """The change of the configuration as dotted keys; empty for an idea in words."""
+    tried: Entry | None = None
+    """The experiment that has tried it."""
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether it is no experiment at all."""
+        return self.name.endswith(", by hand")
+
+
+def plans(entries: Sequence[Entry]) -> list[Planned]:
+    """Every idea in every `next.md`, newest experiment first, each with the experiment that has tried it."""
+    found = [
+        Planned(entry, idea.name, mask.unescaped(idea.text), _change(idea.toml))
+        for entry in reversed(entries)
+        for idea in _ideas(f"{entry.folder}{os.sep}{contract.NEXT}")
+    ]
+    return _with_trials(found, entries) if found else []
+
+
+def _ideas(path: str) -> Sequence[planned.Idea]:
+    with suppress(OSError):
+        return _ideas_in(path, contract.stamp(os.stat(path)))
+    return ()
+
+
+@lru_cache(maxsize=1 << 14)
+def _ideas_in(path: str, _stamp: contract.Stamp) -> tuple[planned.Idea, ...]:
+    """The ideas in a file with this stamp."""
+    return tuple(planned.ideas(Path(path).read_text("utf-8", "replace")))
+
+
+@lru_cache(maxsize=1 << 14)
+def _change(toml: str) -> Mapping[str, Any]:
+    with suppress(tomllib.TOMLDecodeError):
+        return dict(record.flat(tomllib.loads(toml)))
+    return {}
+
+
+def _with_trials(found: Sequence[Planned], entries: Sequence[Entry]) -> list[Planned]:
+    known = Trials(entries) if any(idea.change for idea in found) else None
+    said = _Said([entry for entry in entries if entry.hypothesis and entry.status != contract.State.PENDING])
+    return [idea._replace(tried=_trial(idea, known, said)) for idea in found]
+
+
+def _trial(idea: Planned, known: Trials | None, said: _Said) -> Entry | None:
+    if idea.change and known is not None:
+        return known.of(idea.origin.folder, idea.change)
+    return None if idea.by_hand else said.like(idea.text, idea.origin.id)
+
+
+class Trials:
+    """The experiments that there are, by what they do."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._by_core: dict[str, Entry] = {}
+        for entry in reversed(entries):  # the first who did it counts
+            found = record.core_of(entry.folder)
+            if found is not None:
+                self._by_core[found] = entry
+
+    def of(self, folder: str, change: Mapping[str, Any]) -> Entry | None:
+        """The experiment whose configuration is that of `folder` with `change` laid over it, or None."""
+        base = record.config_of(folder)
+        return self._by_core.get(record.core(record.laid_over(base, change))) if base else None
+
+
+class _Said:
+    """Hypotheses, searched for one that says the same: only those that share a rare word are compared.
+
+    Sets of n words or more can only be 0.9 alike when they share one of the rarest n - ceil(0.9 n) + 1 of either
+    (prefix filtering, Chaudhuri, Ganti and Kaushik 2006).
+    """
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._sets = [(words(entry.hypothesis), entry) for entry in entries]
+        self._count = Counter(word for found, _ in self._sets for word in found)
+        self._by_word: dict[str, list[int]] = defaultdict(list)
+        for number, (found, _) in enumerate(self._sets):
+            for word in self._prefix(found):
+                self._by_word[word].append(number)
+
+    def _prefix(self, found: frozenset[str]) -> list[str]:
+        rarest = sorted(found, key=lambda word: (self._count[word], word))
+        return rarest[: len(found) - math.ceil(ALIKE * len(found)) + 1]
+
+    def like(self, text: str, besides: str) -> Entry | None:
+        """The first experiment, other than `besides`, whose hypothesis says what `text` says."""
+        wanted = words(text)
+        near = sorted({number for word in self._prefix(wanted) for number in self._by_word.get(word, ())})
+        for number in near:
+            found, entry = self._sets[number]
+            if entry.id != besides and len(wanted & found) >= ALIKE * len(wanted | found):
+                return entry
+        return None
+
+
+def repeated(entry: Entry, earlier: Sequence[Entry]) -> tuple[Entry, float] | None:
+    """The earlier experiment whose hypothesis is most like that of `entry`, and how alike they are."""
+    scored = ((other, similarity(entry.hypothesis, other.hypothesis)) for other in earlier if other.id != entry.id)
+    return max(scored, key=lambda found: found[1], default=None)
+
+
+def dead(plans: Sequence[Planned]) -> Iterator[Planned]:
+    """Ideas whose trial is over and has gained nothing; one that has, or is under way, is no dead end."""
+    for idea in plans:
+        tried = idea.tried
+        if tried is not None and tried.over and not (tried.gain is not None and tried.gain > 0 and not tried.failure):
+            yield idea
