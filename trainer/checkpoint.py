@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import random
@@ -50,14 +51,14 @@ def load_named(path: Path) -> tuple[State, str]:
         state: State = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise BadCheckpoint(f"{path}: torch cannot read it: {error}") from None
-    return state, found
+    return state, hashlib.sha256(data).hexdigest()
 
 
 def described(folder: Path, name: str) -> dict[str, str] | None:
     """`path`, relative to the folder, and `sha256` of a checkpoint as its hash file tells them; None without one."""
     path = folder / CHECKPOINTS / f"{name}.pt"
     with suppress(OSError, IndexError):
-        return {"path": path.relative_to(folder).as_posix(), "sha256": _sidecar(path).read_text().split()[0]}
+        return {"path": path.relative_to(folder).as_posix(), "sha256": sealed.beside(path).read_text().split()[0]}
     return None
 
 

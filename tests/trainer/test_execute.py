@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from programs import pending, python, state_of
+from executed import pending, python, state_of
 
 from contract import Exit, Kill, StatusFile, request_kill
 from trainer.cli import main

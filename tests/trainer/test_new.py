@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from programs import pending
+from executed import pending
 
 from contract import Experiment, State, config_hash, this_process
 from trainer import child, fingerprints, known

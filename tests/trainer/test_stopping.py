@@ -3,7 +3,7 @@ import math
 import signal
 
 import pytest
-from programs import pending
+from executed import pending
 
 from contract import Kill, Phase, Process, State, StatusFile, request_kill
 from trainer.acceptance import Mismatch, Result
