@@ -35,6 +35,7 @@ from contract import (
 from trainer import acceptance, fingerprints, handover, known, result
 from trainer.custody import Custody, Occupied
 from trainer.errors import SpecError
+from trainer.output import say
 from trainer.program import Program
 from trainer.progress import Progress
 from trainer.stop import Signals, by_signal
@@ -244,4 +245,4 @@ def _status(attempt: Attempt) -> dict[str, Any]:
 
 
 def _say(attempt: Attempt, text: str) -> None:
-    print(f"{attempt.experiment.id} {text}", flush=True)
+    say(f"{attempt.experiment.id} {text}")

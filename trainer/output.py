@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from typing import BinaryIO
@@ -26,12 +27,13 @@ class Output:
         self.grew_at = time.time()
         self._kept = kept
         self._tail = bytearray()
+        self._last: dict[str, bytes] = {}
         self._turn = threading.Lock()
         self._threads: list[threading.Thread] = []
 
-    def follow(self, pipe: BinaryIO, sink: BinaryIO | None) -> None:
-        """Passes `pipe` on to `sink` until it ends. A sink that is gone, like a closed terminal, is passed over."""
-        thread = threading.Thread(target=self._pump, args=(pipe, sink), name="output", daemon=True)
+    def follow(self, name: str, pipe: BinaryIO, sink: BinaryIO | None) -> None:
+        """Passes the pipe called `name` (stdout, stderr) on until it ends; a sink that is gone stops nothing."""
+        thread = threading.Thread(target=self._pump, args=(name, pipe, sink), name="output", daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -49,15 +51,18 @@ class Output:
         return (f"… {lost:,} bytes before this were not kept\n".encode() if lost else b"") + kept
 
     def last_words(self) -> str:
-        """The last lines in one, for an error message; empty where nothing was printed."""
-        text = self.tail()[-_SHOWN_CHARACTERS * 4 :].decode("utf-8", "replace")
+        """The last lines in one, for an error message; empty where nothing was printed.
+
+        Those of stderr where there are any: what a program says on its way out must not drown in its other output.
+        """
+        text = (self._last.get("stderr") or self._last.get("stdout") or b"").decode("utf-8", "replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return " | ".join(lines[-_SHOWN_LINES:])[-_SHOWN_CHARACTERS:]
 
-    def _pump(self, pipe: BinaryIO, sink: BinaryIO | None) -> None:
+    def _pump(self, name: str, pipe: BinaryIO, sink: BinaryIO | None) -> None:
         with pipe:
             while block := os.read(pipe.fileno(), _BLOCK):
-                self._keep(block)
+                self._keep(name, block)
                 try:
                     if sink is not None:
                         sink.write(block)
@@ -65,10 +70,19 @@ class Output:
                 except (OSError, ValueError):
                     sink = None
 
-    def _keep(self, block: bytes) -> None:
+    def _keep(self, name: str, block: bytes) -> None:
         with self._turn:
+            self._last[name] = (self._last.get(name, b"") + block)[-4 * _SHOWN_CHARACTERS :]
             self.size += len(block)
             self.grew_at = time.time()
             self._tail += block
             if len(self._tail) > 2 * self._kept:  # so that most blocks move nothing
                 del self._tail[: -self._kept]
+
+
+def say(text: str) -> None:
+    """Prints a line of our own. Where nobody listens any more, the training goes on all the same."""
+    try:
+        print(text, flush=True)
+    except (OSError, ValueError):
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for good: what the old one still holds fails at every flush

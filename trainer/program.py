@@ -53,8 +53,9 @@ class Program:
             pid=self.pid, host=socket.gethostname(), boot_id=boot_id(), started=process_started(self.pid)
         )
         self.output = Output()
-        for pipe, sink in ((self._popen.stdout, sys.stdout), (self._popen.stderr, sys.stderr)):
-            self.output.follow(cast(BinaryIO, pipe), getattr(sink, "buffer", None))
+        for name in ("stdout", "stderr"):
+            sink = getattr(getattr(sys, name), "buffer", None)
+            self.output.follow(name, cast(BinaryIO, getattr(self._popen, name)), sink)
 
     def ended(self) -> bool:
         """Whether the program is over. It is not reaped yet, so nobody else can be given its process group."""

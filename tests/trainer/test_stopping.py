@@ -192,7 +192,7 @@ def test_a_status_file_that_was_deleted_is_written_again(custody):
 def kept_of(blocks, limit):
     output = Output(limit)
     for block in blocks:
-        output._keep(block)
+        output._keep("stdout", block)
     return output
 
 
@@ -216,6 +216,14 @@ def test_the_end_of_the_output_is_kept_and_the_rest_is_counted():
 def test_the_last_words_fit_on_a_line(printed, words):
     assert kept_of([printed], 1000).last_words() == words
     assert len(kept_of([b"x" * 10_000], 1 << 20).last_words()) <= 1000
+
+
+def test_what_it_says_on_its_way_out_does_not_drown_in_its_output():
+    output = kept_of([b"step 1\n"], 1000)
+    output._keep("stderr", b"ValueError: boom\n")
+    output._keep("stdout", b"step 2\n")
+    assert output.last_words() == "ValueError: boom"
+    assert output.tail() == b"step 1\nValueError: boom\nstep 2\n"
 
 
 def test_others_at_work_are_progress_for_half_an_hour(tmp_path, monkeypatch):
