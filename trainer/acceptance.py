@@ -132,7 +132,7 @@ def _checkpoint(checkpoint: object, folder: Path) -> Iterator[Mismatch]:
         return
     found = checkpoint if isinstance(checkpoint, Mapping) else {"path": checkpoint}
     named, sha256 = found.get("path"), found.get("sha256")
-    if not isinstance(named, str) or not named or "\0" in named:
+    if not isinstance(named, str) or not _is_name(named):
         yield Mismatch("checkpoint.path", "a path", named, "give it relative to the experiment's folder")
         return
     path = _real(folder / named)
@@ -144,8 +144,16 @@ def _checkpoint(checkpoint: object, folder: Path) -> Iterator[Mismatch]:
         yield from _content(path, sha256)
 
 
+def _is_name(text: str) -> bool:
+    """Whether a file system can be asked for it at all."""
+    try:
+        return bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
 def _real(path: Path) -> Path:
-    """Where a path leads, links followed; any text will do, also one that no file system takes for a name."""
+    """Where a path leads, links followed; also when nothing is there, or the name is too long for anything to be."""
     return Path(os.path.realpath(path))
 
 

@@ -7,65 +7,24 @@ counts as a result, and a result that is not exactly what was asked for counts a
 from __future__ import annotations
 
 import shlex
-import time
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from contract import (
-    METRICS,
-    OUTPUT,
-    RESULT,
-    Exit,
-    Experiment,
-    Kill,
-    Phase,
-    State,
-    StatusBusy,
-    Unreadable,
-    now,
-    number_in,
-    replace,
-    request_kill,
-    this_process,
-)
+from contract import OUTPUT, RESULT, Exit, Phase, State, replace, this_process
 from trainer import acceptance, fingerprints, handover, known, result
 from trainer.custody import Custody, Occupied
 from trainer.errors import SpecError
-from trainer.output import say
 from trainer.program import Program
-from trainer.progress import Progress
-from trainer.stop import Signals, by_signal
-from trainer.stopping import Stopping, asked
+from trainer.stop import Signals
+from trainer.supervise import Attempt, deadline, watch
 from trainer.verdict import Verdict, conclude
 
 GRACE_SECONDS = 30.0
 """Past the wall-clock budget, in which a checker that enforces it goes first and a program may notice by itself."""
 
-_PACE_SECONDS = 0.1
-
 _EXIT = {State.COMPLETED: Exit.FINISHED, State.KILLED: Exit.STOPPED}
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One run of a program for an experiment."""
-
-    folder: Path
-    experiment: Experiment
-    command: list[str]
-    spec: handover.Document
-    custody: Custody
-    signals: Signals
-    deadline: float
-    """Of the monotonic clock: when the budget and its grace are used up."""
-
-    @property
-    def run_id(self) -> str:
-        return str(self.spec["run_id"])
 
 
 def execute(folder: Path, command: list[str], *, grace_seconds: float = GRACE_SECONDS) -> Exit:
@@ -85,7 +44,6 @@ def execute(folder: Path, command: list[str], *, grace_seconds: float = GRACE_SE
     folder = folder.resolve()
     experiment = known.to_begin(folder)
     run_id = uuid.uuid4().hex[:12]
-    minutes = number_in(experiment.budget.get("wall_minutes"))
     attempt = Attempt(
         folder,
         experiment,
@@ -93,7 +51,7 @@ def execute(folder: Path, command: list[str], *, grace_seconds: float = GRACE_SE
         handover.spec_of(folder, experiment, run_id),
         Custody(folder, experiment, run_id),
         Signals(),
-        time.monotonic() + (float("inf") if minutes is None else 60 * minutes + grace_seconds),
+        deadline(experiment, grace_seconds),
     )
     attempt.signals.install()  # before anything is written: whatever comes now, all that was begun is ended
     try:
@@ -109,7 +67,7 @@ def _carry_out(attempt: Attempt) -> Exit:
     except (Occupied, OSError) as error:
         custody.file.close()
         raise SpecError(f"{attempt.folder}: cannot be begun ({error})") from None
-    _say(attempt, f"-> {attempt.folder} (run {attempt.run_id}): {shlex.join(attempt.command)}")
+    attempt.say(f"-> {attempt.folder} (run {attempt.run_id}): {shlex.join(attempt.command)}")
     try:
         verdict = _run(attempt)
     except BaseException as error:
@@ -117,10 +75,10 @@ def _carry_out(attempt: Attempt) -> Exit:
         raise
     for line in (*verdict.faults, *verdict.notes):
         custody.note(line)
-        _say(attempt, line)
+        attempt.say(line)
     custody.end(verdict.state, verdict.error)
     why = f"{RESULT} was rejected" if verdict.faults else verdict.error
-    _say(attempt, f"{verdict.state}{f': {why}' if why else ''}")
+    attempt.say(f"{verdict.state}{f': {why}' if why else ''}")
     return _EXIT.get(verdict.state, Exit.FAILED)
 
 
@@ -138,7 +96,7 @@ def _run(attempt: Attempt) -> Verdict:
             return Verdict(State.FAILED, f"{attempt.command[0]}: cannot be started ({error})")
         with program:
             custody.enter(Phase.TRAIN, program.process)
-            kill = _watch(attempt, program)
+            kill = watch(attempt, program)
             custody.enter(Phase.EVALUATE, this_process())  # or a checker would miss the program and call it a crash
             code, left = program.finish()
     if left:
@@ -146,7 +104,7 @@ def _run(attempt: Attempt) -> Verdict:
     with suppress(OSError):  # a full disk has spoiled more than this
         replace(folder / OUTPUT, program.output.tail())
     found, mismatches = acceptance.accepted(attempt.spec)
-    verdict = conclude(code, kill, _status(attempt), found, mismatches, program.output.last_words())
+    verdict = conclude(code, kill, attempt.status(), found, mismatches, program.output.last_words())
     if verdict.state is State.COMPLETED and found is not None:
         return _kept(attempt, verdict, found, runs_on)
     why = "killed" if verdict.state is State.KILLED else "failed" if found else "rejected"
@@ -162,7 +120,7 @@ def _runs_on(attempt: Attempt) -> dict[str, Any]:
     found = {**handed, "code": fingerprints.code(Path.cwd(), without=attempt.folder.parent)}
     for change in fingerprints.mismatches(attempt.experiment.fingerprints, found):
         attempt.custody.note(f"since it was created, {change}")
-        _say(attempt, f"since it was created, {change}")
+        attempt.say(f"since it was created, {change}")
     return found
 
 
@@ -179,70 +137,10 @@ def _kept(attempt: Attempt, verdict: Verdict, found: acceptance.Result, runs_on:
             checkpoint=found.checkpoint,
         )
     except OSError as error:
+        with suppress(OSError):
+            handover.set_aside(attempt.folder, "rejected", attempt.run_id)
         return Verdict(State.FAILED, f"{RESULT} cannot be written: {error}")
     tier = document["oracle_tier"]
     told = f"{document['primary_metric']['name']} {found.value}{f', tier {tier}' if tier else ''}"
-    _say(attempt, told)
+    attempt.say(told)
     return verdict
-
-
-# ---------------------------------------------------------------------------------------------- while it runs
-
-
-def _watch(attempt: Attempt, program: Program) -> Kill | None:
-    """Waits for the end of the program, and passes on whoever asks it to stop. Returns the request it was under."""
-    stopping: Stopping | None = None
-    progress = Progress(lambda: program.output.grew_at, attempt.folder / METRICS, program.others)
-    while not program.ended():
-        document, moment = _status(attempt), time.monotonic()
-        kill = None if stopping else _request(attempt, document, moment)
-        if kill is not None:
-            answers = attempt.custody.taken_over and kill.requested_by != "signal"
-            if not attempt.custody.taken_over:
-                attempt.custody.acknowledge(kill)
-            _say(attempt, f"asked to stop by {kill.requested_by}: {kill.reason}")
-            stopping = Stopping(kill, moment, answers)
-        signum = stopping.due(moment, document) if stopping else None
-        if signum is not None:
-            program.tell(signum)
-        attempt.custody.progress_at = datetime.fromtimestamp(progress.at(), UTC).isoformat(timespec="microseconds")
-        time.sleep(_PACE_SECONDS)
-    return stopping.kill if stopping else None
-
-
-def _request(attempt: Attempt, document: dict[str, Any], moment: float) -> Kill | None:
-    """Who asks the program to stop, if anybody: a signal to us, the status file, or the clock."""
-    if attempt.signals.heard is not None:
-        return by_signal(attempt.signals.heard)
-    kill = asked(document, attempt.run_id)
-    if kill is not None or moment < attempt.deadline:
-        return kill
-    budget = Kill(
-        id=f"budget-{attempt.run_id}",
-        reason=f"budget: wall_minutes = {attempt.experiment.budget['wall_minutes']:g} are used up",
-        rule="budget",
-        requested_by="trainer exec",
-        requested_at=now(),
-        run_id=document.get("run_id", attempt.run_id),
-    )
-    try:
-        request_kill(attempt.custody.file, budget)
-    except StatusBusy:
-        return None  # somebody is saving it; at the next look
-    except OSError:
-        pass  # then by signal only
-    return budget
-
-
-def _status(attempt: Attempt) -> dict[str, Any]:
-    """The status document; empty while there is none that can be read."""
-    try:
-        document = attempt.custody.file.read() or {}
-    except (Unreadable, OSError):
-        return {}
-    attempt.custody.see(document)
-    return document
-
-
-def _say(attempt: Attempt, text: str) -> None:
-    say(f"{attempt.experiment.id} {text}")

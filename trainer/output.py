@@ -82,7 +82,8 @@ class Output:
 
 def say(text: str) -> None:
     """Prints a line of our own. Where nobody listens any more, the training goes on all the same."""
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        print(text, flush=True)
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except (OSError, ValueError):
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for good: what the old one still holds fails at every flush

@@ -96,6 +96,7 @@ BAD = {
     "a-checkpoint-without-path": ({"checkpoint": {}}, ["checkpoint.path"]),
     "a-checkpoint-a-number": ({"checkpoint": 7}, ["checkpoint.path"]),
     "a-checkpoint-with-nul": ({"checkpoint": "a\0b"}, ["checkpoint.path"]),
+    "a-checkpoint-with-half-a-character": ({"checkpoint": "\ud800"}, ["checkpoint.path"]),
     "a-checkpoint-with-a-long-name": ({"checkpoint": "x" * 5000}, ["checkpoint.path"]),
     "another-checkpoint": ({"checkpoint": {"path": "model.bin", "sha256": "0"}}, ["checkpoint.sha256"]),
     "the-hash-of-a-folder": ({"checkpoint": {"path": ".", "sha256": SHA256}}, ["checkpoint.sha256"]),

@@ -58,6 +58,9 @@ ENDINGS = {
     "an-honest-failure": (
         "write(None, status='failed', failure_reason='no GPU')", 1, "failed", "no GPU", ["result.failed-{run}.json"],
     ),
+    "a-failure-that-cannot-be-printed": (
+        "write(None, status='failed', failure_reason='\\ud800')", 1, "failed", "\ud800", ["result.failed-{run}.json"],
+    ),
     "an-exception": ("raise ValueError('boom')", 1, "failed", "ValueError: boom", []),
     "killed-by-the-system": ("os.kill(os.getpid(), 9)", 1, "failed", "ended by SIGKILL, but no result.json", []),
     "it-moves-its-own-spec": ("os.unlink(os.environ['TRAINER_SPEC']); write()", 0, "completed", None, ["result.json"]),
