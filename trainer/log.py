@@ -29,6 +29,7 @@ from contract import (
     EXPERIMENT,
     FORMAT,
     METRICS,
+    RESULT,
     Ack,
     Appender,
     Event,
@@ -38,6 +39,7 @@ from contract import (
     Row,
     State,
     Unreadable,
+    config_hash,
     decode_object,
     encode,
     now,
@@ -45,6 +47,7 @@ from contract import (
     replace,
     this_process,
 )
+from trainer import result
 from trainer.measures import Best, as_number, as_numbers
 from trainer.stacks import Stacks
 from trainer.status import StatusWriter
@@ -257,6 +260,8 @@ class RunLog:
         if state is State.COMPLETED and self._ack is not None:
             state = State.KILLED
         self.state, self._error = self.state.to(state), error
+        if state is State.COMPLETED:
+            self._conclude()
         why = error or (self._bell.kill.reason if self._bell.kill else None)
         self._row(
             Event.TRAINING_END, step=self._step, metrics=dict(self.metrics), text=f"{state}: {why}" if why else state
@@ -267,6 +272,25 @@ class RunLog:
         self._rows.close()
 
     # ------------------------------------------------------------------------------------------------ inside
+
+    def _conclude(self) -> None:
+        """Writes the result of a run whose metric is declared, unless the program has written its own."""
+        name, path = self.experiment.metric.get("name"), self.folder / RESULT
+        if not name:
+            return
+        try:
+            if path.exists() and decode_object(path.read_bytes(), str(path)).get("run_id") in (None, self.run_id):
+                return
+            result.write(
+                self.folder,
+                self.experiment,
+                run_id=self.run_id,
+                value=self._best.values.get(name, self.metrics.get(name)),
+                secondary=self.metrics,
+                fingerprints={"config": config_hash(self.experiment.config)},
+            )
+        except (OSError, Unreadable) as error:
+            self.note(f"no {RESULT} was written: {error}")
 
     def _own(self) -> dict[str, Any]:
         """Every key of the status document but `kill`."""
@@ -441,7 +465,8 @@ def _experiment(folder: Path, about: dict[str, Any]) -> Experiment:
     try:
         return dataclasses.replace(Experiment.parse(decode_object(path.read_bytes(), str(path))), **about)
     except FileNotFoundError:
-        experiment = Experiment(**{"id": folder.resolve().name, "created_at": now(), **about})
+        usual = {"fingerprints": {"config": config_hash(about.get("config") or {})}}
+        experiment = Experiment(**{"id": folder.resolve().name, "created_at": now(), **usual, **about})
         replace(path, encode(dataclasses.asdict(experiment), indent=1))
         return experiment
 

@@ -28,7 +28,14 @@ _NO_NOTE = contract.Hypothesis()
 
 _OVER = frozenset({CRASHED, *(str(state) for state in contract.State if state.final)})
 
-_SOURCES = (contract.EXPERIMENT, contract.HYPOTHESIS, contract.STATUS, contract.RESULT, contract.FINDINGS)
+_SOURCES = (
+    contract.EXPERIMENT,
+    contract.HYPOTHESIS,
+    contract.STATUS,
+    contract.RESULT,
+    contract.FINDINGS,
+    contract.PROMOTIONS,
+)
 
 Stamps = tuple[contract.Stamp | None, ...]
 
@@ -58,6 +65,8 @@ class Entry(NamedTuple):
     """What runs that fail the same way have in common; empty for a run that has not failed."""
     created_at: str = ""
     tags: tuple[str, ...] = ()
+    promoted: bool = False
+    """Whether one of its checkpoints is promoted."""
     error: str = ""
     """Why the folder cannot be read."""
     remark: str = ""
@@ -68,13 +77,18 @@ class Entry(NamedTuple):
         return os.path.basename(self.folder)
 
     @property
+    def standing(self) -> str:
+        """Its status as a table shows it."""
+        return f"{self.status}, promoted" if self.promoted else self.status
+
+    @property
     def over(self) -> bool:
         return self.status in _OVER
 
     def document(self) -> dict[str, Any]:
         """The entry for programs; what is empty is left out."""
         found = {**self._asdict(), "name": self.name, "tags": list(self.tags)}
-        return {key: value for key, value in found.items() if value not in ("", None, [])}
+        return {key: value for key, value in found.items() if value not in ("", None, [], False)}
 
 
 def entries(root: Path) -> list[Entry]:
@@ -130,7 +144,7 @@ def _stamp(path: str) -> contract.Stamp | None:
 def _read(folder: str, stamps: Stamps) -> Entry:
     """The entry in files with these stamps: of ten thousand folders usually one has changed since the last look."""
     place = f"{folder}{os.sep}"
-    about, noted, at, ended, journal = stamps
+    about, noted, at, ended, journal, gate = stamps
     document = read_object(place + contract.EXPERIMENT) if about else {}
     status = read_object(place + contract.STATUS) if at else None
     note = note_of(Path(folder)) if noted else _NO_NOTE
@@ -157,6 +171,7 @@ def _read(folder: str, stamps: Stamps) -> Entry:
         failure=_failure(state, status or {}, finding),
         created_at=str(document.get("created_at") or ""),
         tags=tuple(map(str, tags)) if isinstance(tags, list) else (),
+        promoted=bool(gate) and _promoted(place + contract.PROMOTIONS),
         remark=_newer(document),
     )
 
@@ -228,6 +243,14 @@ def _primary(declared: object, status: Mapping[str, Any], result: Mapping[str, A
         return name, direction, value
     value = contract.number_in(best.get(name))
     return name, direction, value if value is not None and math.isfinite(value) else None
+
+
+def _promoted(path: str) -> bool:
+    """Whether the last word about a promotion is not that it was taken back."""
+    with suppress(OSError), open(path, "rb") as file:
+        kinds = [kind for line in file if (kind := _parsed(line).get("kind")) in ("promoted", "revoked")]
+        return kinds[-1:] == ["promoted"]
+    return False
 
 
 # ------------------------------------------------------------------------------------------ findings and failures

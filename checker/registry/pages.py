@@ -58,7 +58,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
     found = entry.error or "; ".join(filter(None, (entry.remark, entry.finding or entry.failure or entry.shortfall)))
     return (
         clean(entry.id, 24),
-        clean(entry.status, 12),
+        clean(entry.standing, 20),
         clean(entry.parent or _NONE, 24),
         metric,
         _gain(entry.gain),
@@ -232,8 +232,7 @@ def tree(entry: Entry, beside: Sequence[Entry]) -> Iterator[str]:
 def _brief(entry: Entry) -> str:
     metric = "" if entry.value is None else f"  {entry.metric}={entry.value:.5g}"
     gain = "" if entry.gain is None else f" ({_gain(entry.gain)})"
-    promoted = "  promoted" if read(Path(entry.folder)).promoted else ""
-    return clean(f"{entry.id}  {entry.status}{metric}{gain}{promoted}  {entry.hypothesis[:60]}".rstrip(), 200)
+    return clean(f"{entry.id}  {entry.standing}{metric}{gain}  {entry.hypothesis[:60]}".rstrip(), 200)
 
 
 # ----------------------------------------------------------------------------------------- verify, promote, verdict

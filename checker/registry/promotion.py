@@ -167,7 +167,11 @@ def _fingerprints(about: _About) -> Iterator[Check]:
     experiment = about.record.experiment
     asked = mapping(experiment.get("fingerprints"))
     config = contract.config_hash(about.record.config) if experiment else None
-    blocker = "" if config == asked.get("config") else "The config in experiment.json was edited after its creation."
+    blocker = ""
+    if not asked.get("config"):
+        blocker = f"{contract.EXPERIMENT} holds no fingerprint of its config, so nobody can tell what was asked for."
+    elif config != asked["config"]:
+        blocker = f"The config in {contract.EXPERIMENT} was edited after its creation."
     yield _check("config as created", config, contract.EXPERIMENT, blocker, baseline=asked.get("config"))
     ran = mapping(about.record.result.get("fingerprints"))
     for part in ("config", "code", "data"):

@@ -82,7 +82,7 @@ def _row(entry: Entry) -> Row:
     return Row(
         exp=_cell(entry.id),
         parent=_cell(entry.parent),
-        status=_cell(entry.status),
+        status=_cell(entry.standing),
         hypothesis=_cell(entry.hypothesis),
         metric=_cell(f"{entry.metric}={entry.value:g}" if entry.value is not None else ""),
         delta=_NONE if entry.gain is None else f"{entry.gain:+.4g}" if entry.gain else "0",

@@ -7,6 +7,7 @@ import pytest
 from experiments_on_disk import TIERS, add, checkpoint, evaluate, find, prints, put
 
 import contract
+from checker.registry.catalog import entry_of
 from checker.registry.find import find as named
 from checker.registry.policy import Promotion
 from checker.registry.promotion import gate, promote, revoke
@@ -81,7 +82,7 @@ BLOCKED = {
     ),
     "no fingerprint": (
         lambda f: edited(f, contract.EXPERIMENT, fingerprints={}),
-        "The config in experiment.json was edited after its creation.",
+        "experiment.json holds no fingerprint of its config, so nobody can tell what was asked for.",
     ),
     "other code": (lambda f: other_prints(f, code={"commit": "bad"}), "The run was made with another code than"),
     "other data": (lambda f: other_prints(f, data={"hash": "bad"}), "The run was made with another data than"),
@@ -154,7 +155,9 @@ def test_a_promotion_is_kept_revoked_and_kept_again(root):
     assert revoke(entry, "x") is None
     promote(entry, asked(root))
     assert revoke(entry, "the data leaked")["reason"] == "the data leaked"
+    assert entry_of(entry.folder).standing == "completed"
     promote(entry, asked(root))
+    assert entry_of(entry.folder).standing == "completed, promoted"
     kinds = [json.loads(line)["kind"] for line in (root / "exp-002" / contract.PROMOTIONS).read_text().splitlines()]
     assert kinds == ["promoted", "revoked", "promoted"]
 

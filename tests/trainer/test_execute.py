@@ -186,7 +186,15 @@ def test_a_run_log_that_says_completed_without_a_result_is_corrected(tmp_path):
     assert execute(folder, python(RUNLOG.format(each="break"))) == Exit.FAILED
     status = state_of(folder)
     assert (status["state"], status["step"], status["metrics"]) == ("failed", 1, {"loss": 1.0})
-    assert "exit code 0, but no result.json" in status["error"]
+    assert "primary_metric.value: expected 'a number', found None" in status["error"]
+
+
+def test_a_run_log_that_measured_what_counts_leaves_the_result_itself(tmp_path):
+    folder = pending(tmp_path, tiers={"must_pass": 2.0})
+    lines = RUNLOG.replace("loss=1.0", "val_err=1.0 / step").format(each="if step == 4: break")
+    assert execute(folder, python(lines)) == Exit.FINISHED
+    kept = json.loads((folder / "result.json").read_text())
+    assert (kept["primary_metric"]["value"], kept["oracle_tier"]) == (0.25, "must_pass")
 
 
 def test_a_run_log_with_a_result_stays_as_it_wrote_itself(tmp_path):

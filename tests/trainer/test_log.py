@@ -271,3 +271,49 @@ def test_a_request_made_before_the_program_had_a_log_still_stands(tmp_path, monk
         "killed",
         ["asked to stop by person: enough"],
     )
+
+
+def loss_of(folder, *losses, **about):
+    with RunLog(folder, **about) as log:
+        for step, loss in enumerate(losses, 1):
+            log.step(step, loss=loss)
+    return folder / "result.json"
+
+
+LOSS = {"name": "loss", "direction": "min"}
+
+
+def test_a_run_without_a_declared_metric_has_no_result(tmp_path):
+    assert not loss_of(tmp_path / "r", 2.0, 1.0).exists()
+
+
+@pytest.mark.parametrize(
+    ("losses", "value", "tier"),
+    [([2.0, 0.5, 1.0], 0.5, "must_pass"), ([2.0], 2.0, "fail"), ([math.nan], "NaN", "fail"), ([], None, "fail")],
+    ids=["the best", "not good enough", "NaN", "never measured"],
+)
+def test_a_run_with_a_declared_metric_ends_with_a_result(tmp_path, losses, value, tier):
+    path = loss_of(tmp_path / "r", *losses, metric=LOSS, tiers={"must_pass": 1.0})
+    found = json.loads(path.read_text())
+    assert (found["primary_metric"]["value"], found["oracle_tier"]) == (value, tier)
+    assert found["run_id"] == json.loads((tmp_path / "r/training_status.json").read_text())["run_id"]
+    assert path.with_name("result.md").exists()
+
+
+@pytest.mark.parametrize("own", ['{"value": 3}', "{torn"], ids=["a result", "a damaged one"])
+def test_a_result_that_the_program_wrote_is_left_alone(tmp_path, own):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r/result.json").write_text(own)
+    assert loss_of(tmp_path / "r", 1.0, metric=LOSS).read_text() == own
+
+
+def test_the_result_of_an_earlier_run_is_replaced(tmp_path):
+    loss_of(tmp_path / "r", 1.0, metric=LOSS)
+    assert json.loads(loss_of(tmp_path / "r", 3.0).read_text())["primary_metric"]["value"] == 3.0
+
+
+def test_a_stopped_run_has_no_result(tmp_path):
+    with RunLog(tmp_path / "r", metric=LOSS) as log:
+        log.step(1, loss=1.0)
+        log.close(State.KILLED)
+    assert not (tmp_path / "r/result.json").exists()
