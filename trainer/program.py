@@ -59,6 +59,8 @@ class Program:
 
     def ended(self) -> bool:
         """Whether the program is over. It is not reaped yet, so nobody else can be given its process group."""
+        if not hasattr(os, "waitid"):  # macOS before Python 3.13
+            return self._popen.poll() is not None
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def others(self) -> list[int]:
