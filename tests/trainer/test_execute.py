@@ -258,6 +258,7 @@ def family(tmp_path):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
+@pytest.mark.skipif(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="a shell's background job ignores SIGINT")
 def test_a_signal_ends_all_of_it_in_good_order(family, signum):
     folder, process = family
     process.send_signal(signum)
