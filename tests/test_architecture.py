@@ -48,6 +48,18 @@ def test_a_run_log_needs_the_standard_library_and_the_treaty_only():
         assert tops(ROOT / f"trainer/{name}.py") <= set(sys.stdlib_module_names) | {"contract", "trainer"}
 
 
+def test_another_program_is_run_with_the_standard_library_only():
+    poison = (
+        "import sys\n"
+        "class Poison:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('torch', 'numpy', 'pydantic', 'checker'): raise AssertionError(name)\n"
+        "sys.meta_path.insert(0, Poison())\n"
+        "import trainer.execute, trainer.abort, trainer.cli\n"
+    )
+    subprocess.run([sys.executable, "-c", poison], check=True, cwd=ROOT)
+
+
 @pytest.mark.parametrize("path", [*(ROOT / "trainer").rglob("*.py")], ids=lambda path: path.stem)
 def test_the_trainer_does_not_know_the_checker(path):
     assert "checker" not in tops(path)

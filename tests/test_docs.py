@@ -61,6 +61,16 @@ def test_the_three_lines_of_the_readme_run(tmp_path):
     assert shown.returncode in (0, 1)
 
 
+def test_the_example_program_leaves_a_result_that_is_accepted(tmp_path):
+    page = (ROOT / "experiments/README.md").read_text()
+    program = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
+    settings = ["metric.name=loss", "metric.direction=min", "lr=0.1", "tiers.must_pass=0.5"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    place = ["--experiments", str(tmp_path)]
+    called("trainer", "new", "--external", "--hypothesis", "it works", *words, *place)
+    assert "tier must_pass" in called("trainer", "exec", "exp-001", *place, "--", sys.executable, "-c", program)
+
+
 def test_the_file_format_page_names_every_field():
     page = (ROOT / "experiments/README.md").read_text()
     for record in (contract.Row, contract.Experiment, contract.Kill, contract.Ack, contract.Process):

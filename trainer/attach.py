@@ -45,13 +45,17 @@ def attach(folder: Path, name: str, data: Path | None) -> Exit:
     options = spec.build(dict(experiment.config), where=str(folder / EXPERIMENT))
     path = _path(folder, name)
     try:
-        state, sha256 = checkpoint.load(path), checkpoint.digest(path)
+        state, sha256 = checkpoint.load_named(path)
     except checkpoint.BadCheckpoint as error:
         raise spec.SpecError(str(error)) from None
     text = Text.load(options.data)
     examined, told = (text.val, _validation(text, options)) if data is None else _file(data, options)
     run = Run(options, text)
-    run.model.load_state_dict(state["model"])
+    try:
+        run.model.load_state_dict(state["model"])
+    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise spec.SpecError(f"{path}: holds no weights of this experiment's model ({reason})") from None
     everything = options.train.model_copy(update={"eval_batches": len(examined)})
     found = evaluate(run.model, examined, options.model_copy(update={"train": everything}), run.precision, run.device)
     entry = _entry(folder, experiment, path, sha256, told, found)
@@ -63,7 +67,9 @@ def attach(folder: Path, name: str, data: Path | None) -> Exit:
 
 
 def _path(folder: Path, name: str) -> Path:
-    return folder / CHECKPOINTS / f"{name}.pt" if name in ("best", "last") else Path(name)
+    """A checkpoint of the experiment by its name, or any file by its path."""
+    own = folder / CHECKPOINTS / f"{name}.pt"
+    return own if name in ("best", "last") or own.exists() else Path(name)
 
 
 def _validation(text: Text, options: spec.Spec) -> dict[str, Any]:
@@ -77,6 +83,9 @@ def _file(path: Path, options: spec.Spec) -> tuple[Tensor, dict[str, Any]]:
     except OSError as error:
         raise spec.SpecError(f"--data {path}: cannot be read ({error.strerror})") from None
     tokens = torch.frombuffer(bytearray(content), dtype=torch.uint8).long() if content else torch.zeros(0).long()
+    wanted = options.model.context + 1
+    if len(content) < wanted:
+        raise spec.SpecError(f"--data {path}: has {len(content)} bytes, one window of the model takes {wanted}")
     return tokens, _described(path.name, content, tokens, options)
 
 

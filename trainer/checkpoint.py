@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import random
@@ -37,6 +38,11 @@ def load(path: Path) -> State:
     Raises:
         BadCheckpoint: the file is missing, changed since it was written, or not a checkpoint.
     """
+    return load_named(path)[0]
+
+
+def load_named(path: Path) -> tuple[State, str]:
+    """As `load`, with the SHA-256 of exactly the bytes that were loaded: a run may be writing the next ones."""
     try:
         data = sealed.read(path)
     except sealed.Damaged as error:
@@ -45,20 +51,15 @@ def load(path: Path) -> State:
         state: State = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise BadCheckpoint(f"{path}: torch cannot read it: {error}") from None
-    return state
+    return state, hashlib.sha256(data).hexdigest()
 
 
 def described(folder: Path, name: str) -> dict[str, str] | None:
     """`path`, relative to the folder, and `sha256` of a checkpoint as its hash file tells them; None without one."""
     path = folder / CHECKPOINTS / f"{name}.pt"
     with suppress(OSError, IndexError):
-        return {"path": path.relative_to(folder).as_posix(), "sha256": digest(path)}
+        return {"path": path.relative_to(folder).as_posix(), "sha256": sealed.beside(path).read_text().split()[0]}
     return None
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a checkpoint as its hash file tells it."""
-    return str(sealed.beside(path).read_text("ascii", "replace")).split()[0]
 
 
 def load_newest(folder: Path) -> tuple[State | None, list[str]]:

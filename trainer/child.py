@@ -20,7 +20,7 @@ def settings(parent: Experiment, overlay: Path | None, changes: list[str]) -> sp
     name = section.name or ("" if overlay is None else overlay.stem)
     if section.idea or section.name:
         hypothesis = "; ".join([section.idea or section.name, *worded])
-    elif overlay is not None or changes:
+    elif overlay is not None or worded:
         hypothesis = f"{parent.id} with {', '.join(([name] if name else []) + worded)}"
     else:
         hypothesis = f"{parent.id} once more, with nothing changed"

@@ -18,7 +18,9 @@ EXPERIMENTS = Path("experiments")
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 finished, 1 failed, 2 cannot be started like this, 3 stopped on request."""
-    options = _parser().parse_args(arguments)
+    words, program = _split(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(words)
+    options.program = program
     command: Callable[[argparse.Namespace], int] = options.carry_out
     if _needs_torch(options) and importlib.util.find_spec("torch") is None:
         print(
@@ -27,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return _USAGE
-    from trainer.spec import SpecError  # noqa: PLC0415 - takes pydantic, and time, that --help need not take
+    from trainer.errors import SpecError  # noqa: PLC0415 - as the commands
 
     try:
         return command(options)
@@ -37,6 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("trainer: interrupted", file=sys.stderr)
         return Exit.STOPPED
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """What is ours, and the command of `trainer exec EXP -- COMMAND`."""
+    if words[:1] == ["exec"] and "--" in words:
+        end = words.index("--")
+        return words[:end], words[end + 1 :]
+    return words, []
 
 
 def _needs_torch(options: argparse.Namespace) -> bool:
@@ -62,9 +72,11 @@ def _found(named: Path, options: argparse.Namespace) -> Path:
 def _new(options: argparse.Namespace) -> int:
     from trainer.new import Idea, new  # noqa: PLC0415 - as the rest
 
+    parent: Path | None = options.parent
+    beside = parent.resolve().parent if parent is not None and parent.is_dir() else EXPERIMENTS
     folder = new(
         Idea(
-            experiments=options.experiments or EXPERIMENTS,
+            experiments=options.experiments or beside,
             hypothesis=options.hypothesis,
             rationale=options.rationale,
             parent=options.parent,
@@ -77,6 +89,25 @@ def _new(options: argparse.Namespace) -> int:
     )
     print(f"{folder.name} -> {folder} (pending)")
     print(f"next: trainer {f'exec {folder} -- COMMAND' if options.external else f'run {folder}'}")
+    return Exit.FINISHED
+
+
+def _exec(options: argparse.Namespace) -> int:
+    from trainer.errors import SpecError  # noqa: PLC0415 - as the rest
+    from trainer.execute import execute  # noqa: PLC0415 - as the rest
+
+    folder = _found(options.experiment, options)
+    if not options.program:
+        raise SpecError(f"no COMMAND: say what trains it: trainer exec {options.experiment} -- COMMAND")
+    return execute(folder, options.program)
+
+
+def _abort(options: argparse.Namespace) -> int:
+    from trainer.abort import abort  # noqa: PLC0415 - as the rest
+
+    folder = _found(options.experiment, options)
+    abort(folder, options.reason, force=options.force)
+    print(f"{folder.name} aborted")
     return Exit.FINISHED
 
 
@@ -139,6 +170,21 @@ def _parser() -> argparse.ArgumentParser:
     examine.add_argument("--checkpoint", default="best", metavar="NAME", help="best (as it is), last, or a file")
     examine.add_argument("--data", type=Path, metavar="FILE", help="a text to examine it on (its validation text)")
     examine.add_argument("--experiments", type=Path, metavar="DIR", help=f"where ids are looked for ({EXPERIMENTS})")
+    other = commands.add_parser(
+        "exec",
+        usage="trainer exec EXP [--experiments DIR] -- COMMAND ...",
+        help="have any program train an experiment that was written down, and judge its result",
+        description="The program finds the path of spec.json in $TRAINER_SPEC; {spec}, {folder} and {result} in "
+        "COMMAND stand for paths. What it leaves in result.json is checked against the spec.",
+    )
+    other.set_defaults(carry_out=_exec)
+    close = commands.add_parser("abort", help="close an experiment that says running although its process is gone")
+    close.set_defaults(carry_out=_abort)
+    close.add_argument("--reason", default="", metavar="TEXT", help="why (default: its process is gone)")
+    close.add_argument("--force", action="store_true", help="also when its process is on another machine")
+    for one in (other, close):
+        one.add_argument("experiment", type=Path, metavar="EXP", help="the id or the folder of an experiment")
+        one.add_argument("--experiments", type=Path, metavar="DIR", help=f"where ids are looked for ({EXPERIMENTS})")
     several = commands.add_parser("sweep", parents=[common], help="train every .toml in a folder")
     several.set_defaults(carry_out=_sweep)
     several.add_argument("folder", type=Path)

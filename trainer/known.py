@@ -18,7 +18,7 @@ from contract import (
     run_state,
     this_process,
 )
-from trainer.spec import SpecError
+from trainer.errors import SpecError
 
 
 def find(named: Path, root: Path) -> Path:
@@ -76,6 +76,24 @@ def read(folder: Path) -> tuple[Experiment, State]:
     return experiment, state
 
 
+def to_begin(folder: Path) -> Experiment:
+    """The experiment in a folder, when another program may be run for it: it is pending, or ended without a result.
+
+    Raises:
+        SpecError: it may not, or it does not say which metric counts.
+    """
+    experiment, state = read(folder)
+    if state in (State.COMPLETED, State.KILLED):
+        again = f"trainer new --external --parent {experiment.id}"
+        raise SpecError(f"{folder}: is {state} and stays so; for another attempt write a child down: {again}")
+    if state is State.RUNNING:
+        raise SpecError(f"{folder}: its status says running; if its process is gone: trainer abort {experiment.id}")
+    if not experiment.metric.get("name") or experiment.metric.get("direction") not in ("min", "max"):
+        where = f"{folder / EXPERIMENT}: metric = {dict(experiment.metric)}"
+        raise SpecError(f"{where}: a result needs the name of the metric that counts, and its direction, min or max")
+    return experiment
+
+
 def living(process: object) -> int | None:
     """The pid of the process in a status document when it is alive on this machine; a reused pid does not count."""
     if not isinstance(process, dict) or not isinstance(process.get("pid"), int):
@@ -84,3 +102,16 @@ def living(process: object) -> int | None:
         return None
     started = process_started(process["pid"])
     return process["pid"] if started is not None and started == process.get("started") else None
+
+
+def gone(process: object) -> bool:
+    """Whether the process in a status document is known to be gone: it ran on this machine, and runs there no more."""
+    if not isinstance(process, dict) or process.get("host") != this_process().host:
+        return False
+    boot, started, pid = process.get("boot_id"), process.get("started"), process.get("pid")
+    if boot is not None and boot != boot_id():
+        return True  # the machine has been started anew
+    if not isinstance(pid, int) or boot_id() is None:
+        return False
+    now = process_started(pid)
+    return now is None or (started is not None and now != started)

@@ -79,7 +79,7 @@ class RunLog:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.experiment = _experiment(self.folder, about)
-        self.run_id = uuid.uuid4().hex[:12]
+        self.run_id = _run_id(self.folder)
         self.state = State.PENDING.to(State.RUNNING)
         self.metrics: dict[str, float] = {}
         self._best = Best(_declared(self.experiment))
@@ -435,6 +435,14 @@ class _Keys(dict[str, str]):
 
 def _text(number: float) -> str:
     return repr(number) if isfinite(number) else f'"{number_out(number)}"'
+
+
+def _run_id(folder: Path) -> str:
+    """A new id, or the one that `trainer exec` has given to the program that it runs for this folder."""
+    spec, given = os.environ.get("TRAINER_SPEC"), os.environ.get("TRAINER_RUN_ID")
+    if spec and given and Path(spec).parent.resolve() == folder.resolve():
+        return given
+    return uuid.uuid4().hex[:12]
 
 
 def _declared(experiment: Experiment) -> dict[str, str]:

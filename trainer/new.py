@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def new(idea: Idea) -> Path:
     """
     note = _note(idea.hypothesis)
     parent = idea.parent or (Path(note.parent) if note.parent else None)
-    folder = known.find(parent, idea.experiments) if parent else None
+    folder = _beside(known.find(parent, idea.experiments), idea.experiments) if parent else None
     document, where = _document(idea, folder)
     if note.claim:  # the rationale in a spec is about the hypothesis there
         document = {**document, "hypothesis": note.claim, "rationale": idea.rationale or note.rationale}
@@ -48,9 +49,23 @@ def new(idea: Idea) -> Path:
         raise spec.SpecError(f"{error.filename}: no experiment can be created there ({error.strerror})") from None
 
 
+def _beside(parent: Path, root: Path) -> Path:
+    """The parent's folder, which lies where its child will: there its result is looked for, by its name alone.
+
+    Raises:
+        SpecError: it lies elsewhere, so that the child would be compared with nothing, or with a namesake.
+    """
+    parent = parent.resolve()
+    if parent.parent != root.resolve():
+        where = f"lies in {parent.parent}, the experiment would be created in {root}"
+        raise spec.SpecError(f"--parent {parent.name}: {where}; a child lies beside its parent: --experiments")
+    return parent
+
+
 def _note(hypothesis: str) -> Hypothesis:
     """The hypothesis as it was typed, or the note in the file that was named."""
-    if not hypothesis.lower().endswith((".md", ".markdown", ".txt")):
+    named = hypothesis.lower().endswith((".md", ".markdown", ".txt"))
+    if not named or (" " in hypothesis and not os.path.isfile(hypothesis)):  # a sentence may end in a file's name
         return Hypothesis(claim=hypothesis)
     try:
         note = Hypothesis.parse(Path(hypothesis).read_text("utf-8-sig"))
@@ -90,11 +105,12 @@ def _other(idea: Idea, document: spec.Document, where: str) -> Experiment:
         "config": config_hash(config),
         "code": fingerprints.code(Path.cwd(), without=idea.experiments),
     }
-    if idea.data is not None:
+    data = idea.data or (_data_of(idea.experiments / options.parent) if options.parent else None)
+    if data is not None:
         try:
-            found["data"] = {"path": str(idea.data.resolve()), **fingerprints.data(idea.data)}
+            found["data"] = {"path": str(data.resolve()), **fingerprints.data(data)}
         except OSError as error:
-            raise spec.SpecError(f"--data {idea.data}: cannot be read ({error.strerror})") from None
+            raise spec.SpecError(f"--data {data}: cannot be read ({error.strerror})") from None
     return Experiment(
         id="",
         created_at=now(),
@@ -109,3 +125,10 @@ def _other(idea: Idea, document: spec.Document, where: str) -> Experiment:
         tags=options.tags,
         fingerprints={**found, "environment": fingerprints.environment()},
     )
+
+
+def _data_of(parent: Path) -> Path | None:
+    """Where the data of the parent lies; a child without data of its own is trained on it."""
+    found = known.read_record(parent).fingerprints.get("data")
+    path = found.get("path") if isinstance(found, dict) else None
+    return Path(path) if isinstance(path, str) else None

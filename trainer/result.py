@@ -83,15 +83,18 @@ def write(
         "evaluated_at": now(),
     }
     replace(folder / RESULT, encode(document, indent=1))
-    replace(folder / RESULT_PAGE, page(document).encode())
+    replace(folder / RESULT_PAGE, page(document).encode("utf-8", "backslashreplace"))
     return document
 
 
 def _value_of(folder: Path, name: str) -> float | None:
-    """The primary metric of another experiment's result, when it is the one called `name`."""
+    """The primary metric of another experiment's completed run, when it is the one called `name`."""
     path = folder / RESULT
     with suppress(OSError, Unreadable):
-        metric: Any = decode_object(path.read_bytes(), str(path)).get("primary_metric")
+        document = decode_object(path.read_bytes(), str(path))
+        metric: Any = document.get("primary_metric")
+        if document.get("status", State.COMPLETED) != State.COMPLETED:
+            return None
         if isinstance(metric, dict) and metric.get("name") == name:
             return number_in(metric.get("value"))
     return None
@@ -103,7 +106,7 @@ def page(document: Mapping[str, Any]) -> str:
     secondary = document["secondary_metrics"]
     return "\n".join([
         "---",
-        f"exp_id: {document['experiment_id']}",
+        f"exp_id: {_word(document['experiment_id'])}",
         f"oracle_tier: {document['oracle_tier'] or 'null'}",
         "primary_metric:",
         f"  name: {_quoted(metric['name'])}",
@@ -159,8 +162,15 @@ def _yaml(value: object) -> str:
     if number is None:
         return "null"
     if math.isfinite(number):
-        return repr(number)
+        mantissa, exponent, power = repr(number).partition("e")
+        point = ".0" if exponent and "." not in mantissa else ""  # to YAML, 1e-09 is a text
+        return f"{mantissa}{point}{exponent}{power}"
     return ".nan" if math.isnan(number) else ".inf" if number > 0 else "-.inf"
+
+
+def _word(text: str) -> str:
+    """An id such as `exp-001` as it is; anything that YAML might take for something else in quotes."""
+    return text if re.fullmatch(r"[A-Za-z]+-[A-Za-z0-9_.-]+", text) else _quoted(text)
 
 
 def _quoted(text: str) -> str:

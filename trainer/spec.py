@@ -14,14 +14,13 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from trainer import errors
+
+SpecError = errors.SpecError
 Document = dict[str, Any]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
-
-
-class SpecError(ValueError):
-    """A spec that cannot be trained; the message lists everything that is wrong with it, one fault per line."""
 
 
 Kind = TypeVar("Kind", bound="Declared")

@@ -47,8 +47,10 @@ class StatusWriter:
 
         def change(document: Document) -> Document:
             nonlocal unserved
-            document, unserved = set_aside(document)
-            return merged(document, self._own())
+            own = self._own()
+            if document.get("run_id") != own["run_id"]:  # under `trainer exec` this run has begun already
+                document, unserved = set_aside(document)
+            return merged(document, own)
 
         self._insist(change)
         self._thread.start()

@@ -44,7 +44,7 @@ class Bell:
 
     def _look(self) -> Kill | None:
         if self._signals.heard is not None:
-            return self._read() or _by_signal(self._signals.heard)
+            return self._read() or by_signal(self._signals.heard)
         try:
             info = os.stat(self._path)
         except OSError:  # nobody can ask through a file that is not there; the next heartbeat puts it back
@@ -66,7 +66,7 @@ class Bell:
             return None
 
 
-def _by_signal(signum: int) -> Kill:
+def by_signal(signum: int) -> Kill:
     return Kill(
         id=f"signal-{uuid.uuid4().hex[:8]}",
         reason=f"{signal.Signals(signum).name} received",

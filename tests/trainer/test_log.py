@@ -251,6 +251,28 @@ def test_the_status_names_this_process_and_its_stack_signal(tmp_path, read_statu
             assert "test_the_status_names_this_process" in (tmp_path / "stacks.txt").read_text()
 
 
+def test_under_trainer_exec_the_run_has_its_id_in_its_own_folder_only(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRAINER_SPEC", str(tmp_path / "here/spec.json"))
+    monkeypatch.setenv("TRAINER_RUN_ID", "given")
+    with RunLog(tmp_path / "here") as here, RunLog(tmp_path / "there") as there:
+        assert (here.run_id, there.run_id == "given") == ("given", False)
+
+
+def test_a_request_made_before_the_program_had_a_log_still_stands(tmp_path, monkeypatch, read_status):
+    monkeypatch.setenv("TRAINER_SPEC", str(tmp_path / "spec.json"))
+    monkeypatch.setenv("TRAINER_RUN_ID", "given")
+    request = {"id": "k", "reason": "enough", "run_id": "given"}
+    (tmp_path / "training_status.json").write_text(
+        json.dumps({"state": "running", "run_id": "given", "kill": request, "ack": None})
+    )
+    with RunLog(tmp_path) as log:
+        assert log.should_stop(0).reason == "enough"
+    assert (read_status(tmp_path)["state"], read_status(tmp_path)["notes"]) == (
+        "killed",
+        ["asked to stop by person: enough"],
+    )
+
+
 def loss_of(folder, *losses, **about):
     with RunLog(folder, **about) as log:
         for step, loss in enumerate(losses, 1):
