@@ -55,7 +55,7 @@ def test_another_program_is_run_with_the_standard_library_only():
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.partition('.')[0] in ('torch', 'numpy', 'pydantic', 'checker'): raise AssertionError(name)\n"
         "sys.meta_path.insert(0, Poison())\n"
-        "import trainer.execute, trainer.abort, trainer.cli\n"
+        "import trainer.external.execute, trainer.abort, trainer.cli\n"
     )
     subprocess.run([sys.executable, "-c", poison], check=True, cwd=ROOT)
 

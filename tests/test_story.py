@@ -23,8 +23,8 @@ class Desk:
 
     def type(self, *words, code=0):
         """Runs a command to its end; returns what it printed."""
-        how = {"cwd": self.place, "env": ENVIRONMENT, "capture_output": True, "text": True, "check": False}
-        done = subprocess.run(self._command(words), **how)
+        how = {"cwd": self.place, "env": ENVIRONMENT, "capture_output": True, "text": True}
+        done = subprocess.run(self._command(words), check=False, **how)
         assert done.returncode == code, f"{words}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 

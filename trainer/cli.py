@@ -94,7 +94,7 @@ def _new(options: argparse.Namespace) -> int:
 
 def _exec(options: argparse.Namespace) -> int:
     from trainer.errors import SpecError  # noqa: PLC0415 - as the rest
-    from trainer.execute import execute  # noqa: PLC0415 - as the rest
+    from trainer.external.execute import execute  # noqa: PLC0415 - as the rest
 
     folder = _found(options.experiment, options)
     if not options.program:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from contract import Experiment, config_hash, now
+from contract import Experiment, config_hash
 from trainer import fingerprints, optim, spec
 from trainer.data import Loader, Position, Text
 
@@ -23,17 +23,7 @@ def record(root: Path, options: spec.Spec, text: Text) -> Experiment:
     """The record of an experiment that is about to be minted in `root`; its id comes with its folder."""
     steps = total_steps(options, text)
     return Experiment(
-        id="",
-        created_at=now(),
-        name=options.name,
-        parent=options.parent,
-        hypothesis=options.hypothesis,
-        rationale=options.rationale,
-        config=spec.config(options),
-        metric=options.metric.model_dump(),
-        tiers=options.tiers.model_dump(exclude_none=True),
-        budget=options.budget.model_dump(exclude_none=True),
-        tags=options.tags,
+        **spec.facts(options),
         schedule=optim.declared(options, steps),
         total_steps=steps,
         total_epochs=options.train.epochs,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contract import EXPERIMENT, Experiment, Hypothesis, config_hash, now
+from contract import EXPERIMENT, Experiment, Hypothesis, config_hash
 from trainer import child, fingerprints, known, spec
 from trainer.mint import mint
 
@@ -100,9 +100,8 @@ def _ours(idea: Idea, document: spec.Document, where: str) -> Experiment:
 def _other(idea: Idea, document: spec.Document, where: str) -> Experiment:
     """The record of an experiment that `trainer exec` has another program train."""
     options = spec.checked(spec.External, document, where)
-    config = spec.config(options)
     found: dict[str, Any] = {
-        "config": config_hash(config),
+        "config": config_hash(spec.config(options)),
         "code": fingerprints.code(Path.cwd(), without=idea.experiments),
     }
     data = idea.data or (_data_of(idea.experiments / options.parent) if options.parent else None)
@@ -111,20 +110,7 @@ def _other(idea: Idea, document: spec.Document, where: str) -> Experiment:
             found["data"] = {"path": str(data.resolve()), **fingerprints.data(data)}
         except OSError as error:
             raise spec.SpecError(f"--data {data}: cannot be read ({error.strerror})") from None
-    return Experiment(
-        id="",
-        created_at=now(),
-        name=options.name,
-        parent=options.parent,
-        hypothesis=options.hypothesis,
-        rationale=options.rationale,
-        config=config,
-        metric=options.metric.model_dump(),
-        tiers=options.tiers.model_dump(exclude_none=True),
-        budget=options.budget.model_dump(exclude_none=True),
-        tags=options.tags,
-        fingerprints={**found, "environment": fingerprints.environment()},
-    )
+    return Experiment(**spec.facts(options), fingerprints={**found, "environment": fingerprints.environment()})
 
 
 def _data_of(parent: Path) -> Path | None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from contract import now
 from trainer import errors
 
 SpecError = errors.SpecError
@@ -353,9 +354,26 @@ def parsed_setting(setting: str) -> Document:
     return dict(parsed)
 
 
+_WORDS = ("name", "hypothesis", "rationale", "parent", "tags")
+"""What a spec says about a run, and what does nothing to it."""
+
+
 def config(options: Declared) -> Document:
     """Everything that a run is told, without the words about it: two runs of one config differ by chance alone."""
-    return options.model_dump(mode="json", exclude={"name", "hypothesis", "rationale", "parent", "tags"})
+    return options.model_dump(mode="json", exclude=set(_WORDS))
+
+
+def facts(options: Spec | External) -> Document:
+    """The fields of an `Experiment` that a spec gives; its id comes with its folder."""
+    return {
+        "id": "",
+        "created_at": now(),
+        **{word: getattr(options, word) for word in _WORDS},
+        "config": config(options),
+        "metric": options.metric.model_dump(),
+        "tiers": options.tiers.model_dump(exclude_none=True),
+        "budget": options.budget.model_dump(exclude_none=True),
+    }
 
 
 def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> Document:

@@ -343,7 +343,7 @@ def test_writing_again_touches_nothing(run, nan):
 
 
 def ids_in(run):
-    return [name for name, _ in planned.ideas((run / contract.NEXT).read_bytes().decode("utf-8", "replace"))]
+    return [idea.name for idea in planned.ideas((run / contract.NEXT).read_bytes().decode("utf-8", "replace"))]
 
 
 def test_next_is_an_overlay_per_idea(run, nan):
@@ -398,7 +398,7 @@ def test_a_new_idea_takes_a_free_number_and_the_old_ones_keep_theirs(run, nan):
     bf16 = {**CONFIG, "train": {**CONFIG["train"], "precision": "bf16", "clip_norm": 2.0}}
     written(run, nan, about=about(config=bf16))
     found = planned.ideas((run / contract.NEXT).read_text())
-    assert found == [
+    assert [(idea.name, idea.text) for idea in found] == [
         ("exp-004.2", "lower the learning rate from 0.03 to 0.009"),
         ("exp-004.1", "clip gradients to norm 1 instead of 2"),
     ]
@@ -477,7 +477,7 @@ def test_suggestions_that_no_longer_hold_are_withdrawn(run, nan):
     ids=str,
 )
 def test_ideas_are_read_from_what_people_write(text, found):
-    assert planned.ideas(text) == found
+    assert [(idea.name, idea.text) for idea in planned.ideas(text)] == found
 
 
 DUMP = """Thread 0x01 (most recent call first):

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract import Experiment
-from trainer.acceptance import Mismatch, accepted
-from trainer.handover import spec_of
+from trainer.external.acceptance import Mismatch, accepted
+from trainer.external.handover import spec_of
 
 WEIGHTS = b"weights"
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()

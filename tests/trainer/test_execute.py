@@ -15,8 +15,8 @@ from executed import pending, python, state_of
 
 from contract import Exit, Kill, StatusFile, request_kill
 from trainer.cli import main
-from trainer.execute import execute
-from trainer.guard import marked
+from trainer.external.execute import execute
+from trainer.external.guard import marked
 from trainer.known import SpecError
 
 ROOT = Path(__file__).parents[2]

@@ -6,14 +6,14 @@ import pytest
 from executed import pending
 
 from contract import Kill, Phase, Process, State, StatusFile, request_kill
-from trainer.acceptance import Mismatch, Result
-from trainer.custody import Custody, Occupied
+from trainer.external.acceptance import Mismatch, Result
+from trainer.external.custody import Custody, Occupied
+from trainer.external.output import Output
+from trainer.external.program import ending
+from trainer.external.progress import Progress
+from trainer.external.stopping import Stopping, asked
+from trainer.external.verdict import conclude
 from trainer.known import read_record
-from trainer.output import Output
-from trainer.program import ending
-from trainer.progress import Progress
-from trainer.stopping import Stopping, asked
-from trainer.verdict import conclude
 
 KILL = Kill(id="k", reason="enough", grace_seconds=20.0)
 SAVING = {"phase": "checkpoint"}
@@ -230,7 +230,7 @@ def test_others_at_work_are_progress_for_half_an_hour(tmp_path, monkeypatch):
     clock, used = [1000.0], [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     monkeypatch.setattr("time.time", lambda: clock[0])
-    monkeypatch.setattr("trainer.progress.cpu_seconds", lambda _pid: used[0])
+    monkeypatch.setattr("trainer.external.progress.cpu_seconds", lambda _pid: used[0])
     progress = Progress(lambda: 1000.0, tmp_path / "metrics.jsonl", lambda: [7])
     clock[0], used[0] = 1100.0, 50.0
     assert progress.at() == 1100.0

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from contract import OUTPUT, RESULT, Exit, Phase, State, replace, this_process
-from trainer import acceptance, fingerprints, handover, known, result
-from trainer.custody import Custody, Occupied
+from trainer import fingerprints, known, result
 from trainer.errors import SpecError
-from trainer.program import Program
+from trainer.external import acceptance, handover
+from trainer.external.custody import Custody, Occupied
+from trainer.external.program import Program
+from trainer.external.supervise import Attempt, deadline, watch
+from trainer.external.verdict import Verdict, conclude
 from trainer.stop import Signals
-from trainer.supervise import Attempt, deadline, watch
-from trainer.verdict import Verdict, conclude
 
 GRACE_SECONDS = 30.0
 """Past the wall-clock budget, in which a checker that enforces it goes first and a program may notice by itself."""

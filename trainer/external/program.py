@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from contract import Process, boot_id, process_started
-from trainer import guard
-from trainer.output import Output
+from trainer.external import guard
+from trainer.external.output import Output
 
 _LAST_WORDS_SECONDS = 5.0
 """For what is still in the pipes once nobody is left who could write to them."""

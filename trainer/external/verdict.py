@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contract import RESULT, Kill, State, run_state
-from trainer.acceptance import Mismatch, Result
-from trainer.program import ending
+from trainer.external.acceptance import Mismatch, Result
+from trainer.external.program import ending
 
 
 @dataclass(frozen=True)

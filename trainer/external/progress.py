@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from trainer.guard import PROC
+from trainer.external.guard import PROC
 
 _LOOK_SECONDS = 5.0
 """Between two looks at the process table, which takes a few milliseconds."""

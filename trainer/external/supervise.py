@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from contract import METRICS, Experiment, Kill, StatusBusy, StatusFile, Unreadable, now, number_in, request_kill
-from trainer.custody import Custody
-from trainer.handover import Document
-from trainer.output import say
-from trainer.program import Program
-from trainer.progress import Progress
+from trainer.external.custody import Custody
+from trainer.external.handover import Document
+from trainer.external.output import say
+from trainer.external.program import Program
+from trainer.external.progress import Progress
+from trainer.external.stopping import Stopping, asked
 from trainer.stop import Signals, by_signal
-from trainer.stopping import Stopping, asked
 
 _PACE_SECONDS = 0.1
 """Between two looks, each of them a few system calls: nobody waits long for an answer."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from contract import FORMAT, RESULT, RESULT_PAGE, SPEC, Experiment, State, config_hash, encode, replace
-from trainer.guard import MARK
+from trainer.external.guard import MARK
 
 Document = dict[str, Any]
 
