@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_BENCH := $(VENV)/.ready-bench
 
-.PHONY: help setup demo test lint format zoo bench-latency bench-quality bench-replay bench-live clean
+.PHONY: help setup demo test lint format zoo bench-latency bench-quality bench-replay bench-next bench-live clean
 
 help:           ## what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -45,6 +45,9 @@ bench-latency: $(READY) ## from a NaN on disk to the kill request on disk
 
 bench-replay: $(READY) ## the speed of a replay with all rules on, and the memory of a run
 	$(BIN)/python tests/bench/replay_speed.py
+
+bench-next: $(READY) ## the share of failed runs that the first suggestion of next.md heals, against a random change (20 minutes on two cores)
+	$(BIN)/python tests/bench/next.py $(ARGS)
 
 bench-live: $(READY) ## real processes that hang, crash, slow down or pause, under one real daemon (12 minutes)
 	$(BIN)/python tests/bench/live.py $(ARGS)

@@ -1,0 +1,131 @@
+"""What to try first where a configuration has a setting far outside of what is usual: the usual one instead."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from checker.report import usual
+from checker.report.change import Look, Suggestions, Value, setting, step_size, usual_rate
+from checker.report.wording import number, share, times
+
+
+class Odd(NamedTuple):
+    """A setting outside of its band: by how many powers of ten, and what to try instead."""
+
+    decades: float
+    change: dict[str, Value]
+    idea: str
+    told: str
+    """A clause that says how far outside it is."""
+    effect: str
+
+
+def settings(look: Look, why: str, *, slow: bool = False, least: float = 0.0) -> Suggestions:
+    """A suggestion for each odd setting, the one that is furthest outside first.
+
+    Args:
+        look: the run.
+        why: what was found, the begin of each rationale.
+        slow: whether the run learns nothing, rather than too wildly: then a schedule that keeps the rate low, and a
+            rate that is too low, are odd as well.
+        least: by how many powers of ten a setting must be outside.
+    """
+    found = [_high_rate(look), _momentum(look), _weight_decay(look), _spread(look)]
+    if slow:
+        found += [_low_rate(look), _warm_up(look), _decay_end(look)]
+    for odd in sorted((odd for odd in found if odd and odd.decades >= least), key=lambda odd: -odd.decades):
+        yield from setting(look, odd.change, odd.idea, why=f"{why}; {odd.told}", effect=odd.effect)
+
+
+def _high_rate(look: Look) -> Odd | None:
+    """With the clipping that belongs to steps of a usual size, where there was none: the two are one idea."""
+    peak, band, new = look.number("optimizer.lr"), look.rates, step_size(look)
+    if peak is None or band is None or new is None or band.decades(peak) <= 0:
+        return None
+    change: dict[str, Value] = {"optimizer.lr": new}
+    idea = f"lower the learning rate from {number(peak)} to {number(new)}"
+    if look.number("train.clip_norm") == 0:
+        change["train.clip_norm"] = 1.0
+        idea += " and clip gradients to norm 1 (it was off)"
+    told = f"{number(peak)} is {times(peak / band.high)} the highest rate that is usual for {look.kind}"
+    return Odd(band.decades(peak), change, idea, told, "steps of a usual size: the loss falls, and stays down")
+
+
+def _low_rate(look: Look) -> Odd | None:
+    peak, band, new = look.number("optimizer.lr"), look.rates, usual_rate(look)
+    if peak is None or band is None or new is None or band.decades(peak) >= 0:
+        return None
+    idea = f"raise the learning rate from {number(peak)} to {number(new)}"
+    told = f"the lowest rate that is usual for {look.kind} is {times(band.low / peak)} as high"
+    return Odd(-band.decades(peak), {"optimizer.lr": new}, idea, told, "the loss leaves its start in the first steps")
+
+
+def _momentum(look: Look) -> Odd | None:
+    """Of Adam the first of two betas, of SGD the momentum."""
+    betas, change = look.get("optimizer.betas"), dict[str, Value]()
+    held = look.momentum
+    if held is None or usual.memory(held) <= usual.LONG_MEMORY:
+        return None
+    if not usual.is_adam(look.kind):
+        change, name = {"optimizer.momentum": 0.9}, "momentum"
+    elif isinstance(betas, list | tuple):
+        change, name = {"optimizer.betas": [0.9, *betas[1:]]}, "beta1"
+    else:
+        change, name = {"optimizer.beta1": 0.9}, "beta1"
+    steps = round(usual.memory(held))
+    told = f"{name} {held:.6g} averages over {steps} steps, so an update goes where the gradient pointed long ago"
+    idea = f"{name} 0.9 instead of {held:.6g}"
+    return Odd(math.log10(steps / usual.LONG_MEMORY), change, idea, told, "updates follow the last 10 gradients")
+
+
+def _weight_decay(look: Look) -> Odd | None:
+    """By what it takes from a weight in a step, at a usual rate: a rate that is too high is odd by itself."""
+    decay, decoupled = look.number("optimizer.weight_decay"), look.kind.lower() == "adamw"
+    if not decay:
+        return None
+    known = [rate for rate in (usual_rate(look), look.number("optimizer.lr")) if rate]
+    strength = decay * min(known, default=1e-3) if decoupled else decay
+    band, new = (usual.DECOUPLED, usual.USUAL_DECOUPLED) if decoupled else (usual.COUPLED, usual.USUAL_COUPLED)
+    if band.decades(strength) <= 0:
+        return None
+    idea = f"weight decay {number(new)} instead of {number(decay)}"
+    told = f"weight decay {number(decay)} pulls {times(strength / band.high)} as hard as the strongest that is usual"
+    if decoupled:
+        told = f"weight decay {number(decay)} takes {share(strength)} of each weight away per step"
+    return Odd(band.decades(strength), {"optimizer.weight_decay": new}, idea, told, "weights keep what they learn")
+
+
+def _spread(look: Look) -> Odd | None:
+    spread, new = look.number("model.init_std"), usual.USUAL_SPREAD
+    if not spread or not (decades := usual.SPREAD.decades(spread)):
+        return None
+    idea = f"initial weights of spread {number(new)} instead of {number(spread)}"
+    told = (
+        f"initial weights are spread by {number(spread)}; the first train loss was {number(look.history.train.start())}"
+    )
+    return Odd(abs(decades), {"model.init_std": new}, idea, told, "signals and gradients keep their size by layer")
+
+
+def _warm_up(look: Look) -> Odd | None:
+    warm, length = look.number("schedule.warmup_steps"), look.length
+    if not warm or not length or warm <= 0.5 * length:
+        return None
+    new = max(1, round(0.05 * length))
+    idea = f"warm up over {new} steps instead of {number(warm)}"
+    told = (
+        f"the warm-up of {number(warm)} steps is {times(warm / length)} the run, so the peak rate comes late or never"
+    )
+    return Odd(
+        math.log10(4 * warm / length), {"schedule.warmup_steps": new}, idea, told, "the full rate arrives in time"
+    )
+
+
+def _decay_end(look: Look) -> Odd | None:
+    end, length = look.number("schedule.decay_steps"), look.length
+    if not end or not length or end >= 0.5 * length or look.get("schedule.kind") == "constant":
+        return None
+    idea = f"let the decay end with the run: at step {length} instead of {number(end)}"
+    told = f"the learning rate had decayed at step {number(end)} of {length}"
+    effect = f"the {length - int(end)} steps behind the decay learn too"
+    return Odd(math.log10(length / end), {"schedule.decay_steps": length}, idea, told, effect)
