@@ -8,6 +8,10 @@ from typing import NamedTuple
 from checker.report import usual
 from checker.report.change import Look, Suggestions, Value, setting, step_size, usual_rate
 from checker.report.wording import number, share, times
+from checker.series import median
+
+USED = 0.03
+"""A rate that stays at more than this part of its peak still moves the weights."""
 
 
 class Odd(NamedTuple):
@@ -31,9 +35,9 @@ def settings(look: Look, why: str, *, slow: bool = False, least: float = 0.0) ->
             rate that is too low, are odd as well.
         least: by how many powers of ten a setting must be outside.
     """
-    found = [_high_rate(look), _momentum(look), _weight_decay(look), _spread(look)]
+    found = [_high_rate(look), _momentum(look), _weight_decay(look), _spread(look), _dropout(look)]
     if slow:
-        found += [_low_rate(look), _warm_up(look), _decay_end(look)]
+        found += [_low_rate(look), _warm_up(look), _decay_end(look), _step_decay(look), _hard_clip(look)]
     for odd in sorted((odd for odd in found if odd and odd.decades >= least), key=lambda odd: -odd.decades):
         yield from setting(look, odd.change, odd.idea, why=f"{why}; {odd.told}", effect=odd.effect)
 
@@ -82,7 +86,7 @@ def _momentum(look: Look) -> Odd | None:
 def _weight_decay(look: Look) -> Odd | None:
     """By what it takes from a weight in a step, at a usual rate: a rate that is too high is odd by itself."""
     decay, decoupled = look.number("optimizer.weight_decay"), look.kind.lower() == "adamw"
-    if not decay:
+    if not decay or look.rates is None:  # what decay means is known for known optimizers alone
         return None
     known = [rate for rate in (usual_rate(look), look.number("optimizer.lr")) if rate]
     strength = decay * min(known, default=1e-3) if decoupled else decay
@@ -107,6 +111,48 @@ def _spread(look: Look) -> Odd | None:
     return Odd(abs(decades), {"model.init_std": new}, idea, told, "signals and gradients keep their size by layer")
 
 
+def _dropout(look: Look) -> Odd | None:
+    """By how little it lets through; where no data are read twice there is nothing that it could prevent."""
+    dropout, most = look.number("model.dropout"), usual.DROPOUT
+    read = look.history.epoch
+    new = 0.0 if read is not None and read < 1 else usual.USUAL_DROPOUT
+    if dropout is None or not most < dropout < 1:
+        return None
+    idea = f"dropout {number(new)} instead of {number(dropout)}"
+    told = f"dropout {number(dropout)} lets {share(1 - dropout)} of the signals through"
+    decades = math.log10((1 - most) / (1 - dropout))
+    return Odd(decades, {"model.dropout": new}, idea, told, "the model is trained as it is used")
+
+
+def _hard_clip(look: Look) -> Odd | None:
+    """Against the norms that were measured; Adam divides by the size of its gradients, so it does not notice."""
+    limit, norms = look.number("train.clip_norm"), look.history.grad.levels
+    if not limit or not norms or look.rates is None or usual.is_adam(look.kind):
+        return None
+    norm = median(norms)
+    if limit >= usual.CLIPPED * norm:
+        return None
+    idea = f"clip gradients to norm 1 instead of {number(limit)}"
+    told = f"gradients of median norm {number(norm)} were clipped to {number(limit)}"
+    decades = math.log10(usual.CLIPPED * norm / limit)
+    return Odd(decades, {"train.clip_norm": 1.0}, idea, told, f"steps {times(min(norm, 1.0) / limit)} as large")
+
+
+def _step_decay(look: Look) -> Odd | None:
+    """By what is left of the rate half-way through the run."""
+    every, gamma, length = look.number("schedule.step_size"), look.number("schedule.gamma"), look.length
+    if look.get("schedule.kind") != "step" or not every or not gamma or not length or gamma >= 1:
+        return None
+    lost = -math.log10(gamma) * (length // 2 // every)
+    if lost <= -math.log10(USED):
+        return None
+    drops = max(1, round(math.log(usual.LEFT) / math.log(gamma)))
+    new = max(1, length // (drops + 1))
+    idea = f"decay every {new} steps instead of every {number(every)}"
+    told = f"times {number(gamma)} every {number(every)} steps leaves {10**-lost:.2g} of the rate at half of the run"
+    return Odd(lost, {"schedule.step_size": new}, idea, told, "the second half of the run learns too")
+
+
 def _warm_up(look: Look) -> Odd | None:
     warm, length = look.number("schedule.warmup_steps"), look.length
     if not warm or not length or warm <= 0.5 * length:
@@ -124,6 +170,8 @@ def _warm_up(look: Look) -> Odd | None:
 def _decay_end(look: Look) -> Odd | None:
     end, length = look.number("schedule.decay_steps"), look.length
     if not end or not length or end >= 0.5 * length or look.get("schedule.kind") == "constant":
+        return None
+    if (look.history.step or 0) <= end or (look.number("schedule.final_lr_ratio") or 0.0) > USED:
         return None
     idea = f"let the decay end with the run: at step {length} instead of {number(end)}"
     told = f"the learning rate had decayed at step {number(end)} of {length}"

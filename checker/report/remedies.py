@@ -139,6 +139,8 @@ def _overfit(look: Look) -> Suggestions:
     at = int(look.evidence("best_step") or (val.steps[place] if val.steps else 0))
     where = f"{unit_of(look.history)} {at}"
     why = f"{look.seen}; validation loss {number(best)} at its best ({where}), {number(val.last)} at the end"
+    if look.history.epoch is not None and look.history.epoch < 1:  # nothing was read twice, so nothing is recited
+        yield from odd.settings(look, why)
     yield from _more_data(look, why)
     if at:
         yield from _stop(look, at, "validation loss", why)
@@ -184,6 +186,7 @@ def _dead_lr(look: Look) -> Suggestions:
         idea = f"a learning rate above 0, such as {number(new)}"
         yield from setting(look, {"optimizer.lr": new}, idea, why=why, effect=effect)
         return
+    yield from odd.settings(look, why, slow=True)
     end, warm = look.number("schedule.decay_steps"), look.number("schedule.warmup_steps")
     if end and length and end < length:
         idea = f"let the decay end with the run: at step {length} instead of {number(end)}"
@@ -322,7 +325,7 @@ def _healthy(look: Look) -> Suggestions:
 
     Neither of the two where it has come back up.
     """
-    if look.history.train.count:
+    if look.history.train.count >= 8:
         why = f"no rule found a fault; the train loss went from {number(first(look.history.train)[0])} to " + number(
             look.history.train.last
         )

@@ -51,6 +51,17 @@ COUPLED = Band(0.0, 0.01)
 """Weight decay that is added to the gradient (SGD, Adam): 1e-4 in ResNets, 5e-4 in VGG."""
 USUAL_COUPLED = 1e-4
 
+DROPOUT = 0.5
+"""Hidden layers in Srivastava et al. 2014, the most that is in use."""
+USUAL_DROPOUT = 0.1
+"""Transformers (Vaswani et al. 2017)."""
+
+LEFT = 0.05
+"""Part of the learning rate that a schedule leaves at the end of a run: 0.1 for language models, 0.01 in ResNets."""
+
+CLIPPED = 0.01
+"""Limits for the norm of the gradient are set to about its usual value; below a hundredth of it little is left."""
+
 EPOCHS = 4
 """Text read up to four times is worth nearly as much as new text (Muennighoff et al. 2023, arXiv 2305.16264)."""
 

@@ -39,17 +39,17 @@ from trainer.spec import Document, SpecError, section
 
 RESULT = Path(__file__).resolve().parent / "results/next.md"
 
-TOP, RANDOM, TENTH, SEED = "first suggestion", "random change", "a tenth of the learning rate", "another seed"
-WAYS = (TOP, RANDOM, TENTH, SEED)
+TOP, RANDOM, SEED = "first suggestion", "random change", "another seed"
+WAYS = (TOP, RANDOM, SEED)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--split", nargs="+", choices=next_runs.SPLITS, default=next_runs.SPLITS)
+    parser.add_argument("--split", nargs="+", choices=next_runs.SPLITS, default=["test"])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (all cores)")
     parser.add_argument("--runs", type=Path, help="keep the run folders here, and use those that are there")
     parser.add_argument("--study", type=int, metavar="N", help="train the first N suggestions alone; no result is kept")
-    parser.add_argument("--fault", nargs="+", choices=next_runs.FAULTS, help="only these faults")
+    parser.add_argument("--fault", nargs="+", choices=next_runs.OF["test"], help="only these faults")
     return parser.parse_args()
 
 
@@ -86,7 +86,6 @@ def case_of(broken: Broken, runs: Path, study: int | None = None) -> Case:
     tried = {TOP: suggested(folder, names[0], runs) if names else Tried("", None, "no change is suggested")}
     orders = {
         RANDOM: next_runs.settings(next_runs.random_change(broken.name, config)),
-        TENTH: [f"optimizer.lr={config['optimizer']['lr'] / 10}"],
         SEED: [f"seed={config['seed'] + 1_000_000}"],
     }
     if study is not None:
@@ -113,7 +112,7 @@ def again(order: Order, change: str, runs: Path) -> Tried:
 def played(splits: Sequence[str], options: argparse.Namespace, runs: Path) -> dict[str, list[Case]]:
     """All broken configurations of the splits, over several processes; the bases first, since they are shared."""
     wanted = {
-        split: [b for b in next_runs.broken(split) if b.fault in (options.fault or next_runs.FAULTS)]
+        split: [b for b in next_runs.broken(split) if b.fault in (options.fault or next_runs.OF[split])]
         for split in splits
     }
     everything = [broken for group in wanted.values() for broken in group]
@@ -148,22 +147,23 @@ def document(played: dict[str, list[Case]], seconds: float, old: str) -> str:
     for split in reversed(next_runs.SPLITS):
         if split in played:
             parts += [*results(split, played[split]), ""]
-    parts += ["## Every scoring of the test split", "", *record(old, played.get("test")), ""]
+    scorings = [*recorded(old), *(record(split, cases) for split, cases in played.items())]
+    parts += ["## Every scoring", "", *scorings, ""]
     return "\n".join([*parts, "Made by `make bench-next`.", ""])
 
 
 LEGEND = f"""
-A failed run: the checker stopped it, or a warning still stood at its end, or no finite weights are left, *and* its last
-weights are worse than those of its healthy base by at least {next_score.WORSE:.0%} of what the base gains over a guess,
-on text that no run has seen. Healed: the run that was changed and trained again, once, completes, draws no stop and no
-warning that stands at its end, and closes at least {next_score.CLOSED:.0%} of the gap between the failed run and the
-base. Findings of the clock are left out. Runs are trained by `trainer.launch` with the checker taking a turn after each
-step, so its stops apply; `checker once` writes `next.md`. Shares with exact (Clopper-Pearson) 95 % intervals.
+A failed run: the checker stopped it or warned of it, or no finite weights are left, *and* its last weights are worse
+than those of its healthy base by at least {next_score.WORSE:.0%} of what the base gains over a guess, on text that no
+run has seen. Healed: the run that was changed and trained again, once, completes, draws no stop and no warning that
+stands at its end, and closes at least {next_score.CLOSED:.0%} of the gap between the failed run and the base. Findings
+of the clock are left out. Runs are trained by `trainer.launch` with the checker taking a turn after each step, so its
+stops apply; `checker once` writes `next.md`. Shares with exact (Clopper-Pearson) 95 % intervals.
 
 Ways to spend one retraining: the **first suggestion** of `next.md`; a **random change** of one of the
-{len(next_runs.SPACE)} keys that suggestions change, to a value that one would try; **a tenth of the learning rate**,
-whatever happened; the same configuration with **another seed**. The remedies were chosen on the tune split; the bases
-of the test split are others.
+{len(next_runs.SPACE)} keys that suggestions change, to a value that one would try; the same configuration with
+**another seed**. The remedies were chosen on the tune split; the bases of the test split are others, and no remedy was
+looked at with its faults {", ".join(f'"{name}"' for name in next_runs.UNSEEN)} before.
 """
 
 
@@ -222,14 +222,17 @@ def ideas(sick: Sequence[Case]) -> list[tuple[str, ...]]:
     return [(rule, idea, next_score.count(group, TOP).exact()) for (rule, idea), group in sorted(groups.items())]
 
 
-def record(old: str, cases: Sequence[Case] | None) -> list[str]:
-    """The scorings of the test split so far, and this one."""
-    known = re.findall(r"^- \d{4}-\d\d-\d\d \d\d:\d\d, .*$", old, re.MULTILINE)
-    if cases is None:
-        return known
-    sick = [case for case in cases if case.failed]
-    told = ", ".join(f"{way} {next_score.count(sick, way).exact()}" for way in WAYS)
-    return [*known, f"- {datetime.now(UTC):%Y-%m-%d %H:%M}, commit {table.commit()}: {told}"]
+def recorded(old: str) -> list[str]:
+    """The scorings that are on record."""
+    return re.findall(r"^- \d{4}-\d\d-\d\d \d\d:\d\d, .*$", old, re.MULTILINE)
+
+
+def record(split: str, cases: Sequence[Case]) -> str:
+    """A scoring in one line."""
+    sick, unnoticed = [case for case in cases if case.failed], [case for case in cases if case.unnoticed]
+    told = [f"{way} {next_score.count(sick, way).exact()}" for way in WAYS if all(way in case.tried for case in sick)]
+    told.append(f"unnoticed: {TOP} {next_score.count(unnoticed, TOP).exact()}")
+    return f"- {datetime.now(UTC):%Y-%m-%d %H:%M}, commit {table.commit()}, {split}: {', '.join(told)}"
 
 
 def studied(split: str, cases: Sequence[Case]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from trainer.spec import Document, SpecError, build, laid_over, parsed_setting
 
 SPLITS = ("tune", "test")
-BASES = {"tune": 8, "test": 10}
+BASES = {"tune": 8, "test": 8}
 
 
 class Sizes(NamedTuple):
@@ -170,6 +170,41 @@ def _weight_decay(rng: random.Random, base: Document) -> Change:
     return {"optimizer.weight_decay": between(rng, 0.1, 30)}
 
 
+def _dropout(rng: random.Random, _base: Document) -> Change:
+    return {"model.dropout": 1 - between(rng, 0.03, 0.3)}
+
+
+def _hard_clip(rng: random.Random, _base: Document) -> Change:
+    return {"train.clip_norm": between(rng, 1e-6, 1e-3)}
+
+
+def _step_decay(rng: random.Random, _base: Document) -> Change:
+    return {
+        "schedule.kind": "step",
+        "schedule.step_size": rng.randrange(2, 10),
+        "schedule.gamma": between(rng, 0.05, 0.5),
+    }
+
+
+def _mild(rng: random.Random, base: Document) -> Change:
+    return _rate(base, between(rng, 3, 30))
+
+
+def _one_window(rng: random.Random, base: Document) -> Change:
+    return {"train.batch_size": 1, "train.clip_norm": 0.0, **_rate(base, between(rng, 2, 20))}
+
+
+def _second_beta(rng: random.Random, base: Document) -> Change:
+    if base["optimizer"]["kind"] == "sgd":  # has none: no momentum at all at a tiny rate
+        return {"optimizer.momentum": 0.0, **_rate(base, between(rng, 1e-3, 1e-1))}
+    return {"optimizer.betas": [base["optimizer"]["betas"][0], between(rng, 0.01, 0.5)], **_rate(base, 5)}
+
+
+def _two(rng: random.Random, base: Document) -> Change:
+    names = rng.sample(sorted(FAULTS), 2)
+    return FAULTS[names[0]](rng, base) | FAULTS[names[1]](rng, base)
+
+
 FAULTS: dict[str, Callable[[random.Random, Document], Change]] = {
     "lr too high": _lr_high,
     "high lr, no clipping": _no_clip,
@@ -185,8 +220,22 @@ FAULTS: dict[str, Callable[[random.Random, Document], Change]] = {
     "little data": _little_data,
     "momentum too high": _momentum,
     "weight decay too high": _weight_decay,
+    "dropout too high": _dropout,
+    "clipping too hard": _hard_clip,
+    "step decay too fast": _step_decay,
 }
 """One fault each, or two settings that make one fault together; strengths are drawn from mild to absurd."""
+
+
+UNSEEN: dict[str, Callable[[random.Random, Document], Change]] = {
+    "two faults": _two,
+    "lr mildly too high": _mild,
+    "batch of one, no clipping": _one_window,
+    "beta2 too low, or no momentum": _second_beta,
+}
+"""Faults of the test split alone: no remedy was looked at with one of them before it was scored."""
+
+OF = {"tune": FAULTS, "test": FAULTS | UNSEEN}
 
 
 def nested(change: Mapping[str, Any]) -> Document:
@@ -200,12 +249,15 @@ def nested(change: Mapping[str, Any]) -> Document:
 
 
 def broken(split: str) -> list[Broken]:
-    """Every base of a split with every fault once."""
+    """Every base of a split with every fault once; two faults may exclude each other, and are drawn again."""
     found = []
     for number in range(BASES[split]):
         healthy = base(split, number)
-        for fault, draw in FAULTS.items():
-            change = draw(generator(split, number, fault), healthy)
+        for fault, draw in OF[split].items():
+            rng = generator(split, number, fault)
+            change = draw(rng, healthy)
+            while not allowed(healthy, change):
+                change = draw(rng, healthy)
             name = f"{split}-{number:02d}-{fault.replace(' ', '-').replace(',', '')}"
             found.append(Broken(name, fault, healthy, laid_over(healthy, nested(change))))
     return found
@@ -235,6 +287,7 @@ SPACE: dict[str, Callable[[random.Random, Any, Document], Any]] = {
     "schedule.warmup_steps": lambda rng, _, config: _steps_of(rng, config, 0.0, 0.3),
     "schedule.decay_steps": lambda rng, _, config: _steps_of(rng, config, 0.3, 1.0),
     "schedule.final_lr_ratio": lambda rng, old, _: _other(rng, old, (0.0, 0.01, 0.1, 0.3)),
+    "schedule.step_size": lambda rng, _, config: _steps_of(rng, config, 0.0, 0.5),
     "train.clip_norm": lambda rng, old, _: _other(rng, old, (0.0, 0.1, 0.3, 1.0, 3.0)),
     "train.precision": lambda rng, old, _: _other(rng, old, ("fp32", "bf16", "fp16")),
     "train.steps": lambda rng, _, config: _steps_of(rng, config, 0.25, 2.0),
@@ -254,17 +307,24 @@ Left out are the seed (a reference of its own) and what cannot heal (checkpoints
 def random_change(name: str, config: Document) -> Change:
     """One key of `SPACE` changed at random, in a way that the spec allows and that does something.
 
-    Momentum is no choice for Adam, nor betas for SGD: a change without effect would make the baseline look weak.
+    A change without effect would make the baseline look weak, so keys that nobody reads are no choice.
     """
     rng = generator("random", name)
-    idle = "optimizer.betas" if config["optimizer"]["kind"] == "sgd" else "optimizer.momentum"
-    keys = [key for key in SPACE if key != idle]
+    keys = [key for key in SPACE if key not in idle(config)]
     while True:
         key = rng.choice(keys)
         section, _, last = key.partition(".")
         change = {key: SPACE[key](rng, config[section][last], config)}
         if allowed(config, change):
             return change
+
+
+def idle(config: Document) -> set[str]:
+    """Keys that do nothing with this optimizer and this schedule."""
+    unread = {"optimizer.betas"} if config["optimizer"]["kind"] == "sgd" else {"optimizer.momentum"}
+    if config["schedule"]["kind"] in ("constant", "step"):
+        unread |= {"schedule.decay_steps", "schedule.final_lr_ratio"}
+    return unread if config["schedule"]["kind"] == "step" else unread | {"schedule.step_size"}
 
 
 def allowed(config: Document, change: Mapping[str, Any]) -> bool:

@@ -46,11 +46,11 @@ class Case:
 
     @property
     def failed(self) -> bool:
-        return self.harmed and bool(troubles(self.run))
+        return self.harmed and bool(troubles(self.run) or self.run.alerts)
 
     @property
     def unnoticed(self) -> bool:
-        return self.harmed and not troubles(self.run)
+        return self.harmed and not self.failed
 
     @property
     def harmed(self) -> bool:

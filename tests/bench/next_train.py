@@ -49,8 +49,10 @@ class Outcome:
     folder: str
     state: str
     killed_by: str
+    alerts: tuple[str, ...]
+    """Rules that warned or worse at any time, those of the clock left out."""
     open: tuple[str, ...]
-    """Rules with a warning or worse that still stood at the end, those of the clock left out."""
+    """Those of them whose finding still stood at the end."""
     loss: float
     """Of the last weights, on text that no run has seen; infinite where they were not finite."""
     steps: int
@@ -127,12 +129,14 @@ def changes(folder: Path) -> list[str]:
 def outcome(folder: Path) -> Outcome:
     status = contract.StatusFile(folder).read() or {}
     case = replay.read(folder).case
-    still = {f.rule for f in case.open_findings() if f.severity is not Severity.INFO} - CLOCK
+    alerts = {finding.rule for finding in case.findings if finding.severity is not Severity.INFO} - CLOCK
+    still = {finding.rule for finding in case.open_findings() if finding.severity is not Severity.INFO} - CLOCK
     killed = str(contract.run_state(status)) == contract.State.KILLED
     return Outcome(
         folder=str(folder),
         state=str(contract.run_state(status)),
         killed_by=case.kill.rule if killed and case.kill else "",
+        alerts=tuple(sorted(alerts)),
         open=tuple(sorted(still)),
         loss=held_out_loss(folder),
         steps=case.history.step or 0,
