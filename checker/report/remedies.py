@@ -93,14 +93,14 @@ def _nonfinite(look: Look) -> Suggestions:
 
 
 def _smaller_steps(look: Look) -> Suggestions:
-    """A longer warm-up where it happened early, a lower peak first where it happened on the way to the peak."""
-    early = _early(look)
-    longer = list(warm_up(look, look.seen + early)) if early else []
-    if not look.warming_up:
-        yield from longer
+    """A lower peak, and then, where it happened early, a longer warm-up.
+
+    In this order since the first healed 7 of 17 runs with a finding of this kind, the second none of 15 (tune split of
+    `make bench-next`, before odd settings came first).
+    """
     yield from lower_lr(look, 0.3, look.seen)
-    if look.warming_up:
-        yield from longer
+    if early := _early(look):
+        yield from warm_up(look, look.seen + early)
 
 
 def _hidden_nan(look: Look) -> Suggestions:
@@ -134,6 +134,10 @@ def _gradient_explosion(look: Look) -> Suggestions:
 
 
 def _overfit(look: Look) -> Suggestions:
+    """By the part of the gap that each closed in six runs of the tune split of `make bench-next`.
+
+    Data that are read four times all of it, stopping 57 %, weight decay 45 %, dropout 33 %.
+    """
     val = look.history.val
     best, place = val.best()
     at = int(look.evidence("best_step") or (val.steps[place] if val.steps else 0))
@@ -144,15 +148,15 @@ def _overfit(look: Look) -> Suggestions:
     yield from _more_data(look, why)
     if at:
         yield from _stop(look, at, "validation loss", why)
-    old = look.number("model.dropout")
-    new = round(min((old or 0.0) + 0.1, 0.9), 4)
-    idea = "0.1 more dropout" if old is None else f"dropout {number(new)} instead of {number(old)}"
-    yield from setting(look, {"model.dropout": new}, idea, why=why, effect="the two losses part later")
     decay = look.number("optimizer.weight_decay")
     effect = "smaller weights fit less noise"
     if decay == 0:
         yield from setting(look, {"optimizer.weight_decay": 0.1}, "weight decay 0.1 (it was 0)", why=why, effect=effect)
     yield from scaled(look, {"optimizer.weight_decay": 3}, "raise weight decay", why=why, effect=effect)
+    old = look.number("model.dropout")
+    new = round(min((old or 0.0) + 0.1, 0.9), 4)
+    idea = "0.1 more dropout" if old is None else f"dropout {number(new)} instead of {number(old)}"
+    yield from setting(look, {"model.dropout": new}, idea, why=why, effect="the two losses part later")
 
 
 def _more_data(look: Look, why: str) -> Suggestions:

@@ -137,17 +137,17 @@ def _case(task: tuple[Broken, Path, int | None]) -> Case:
 # ------------------------------------------------------------------------------------------------------ the result
 
 
-def document(played: dict[str, list[Case]], seconds: float, old: str) -> str:
+def document(played: dict[str, list[Case]], commit: str, seconds: float, old: str) -> str:
     parts = ["# Next experiments: what the first suggestion heals", ""]
     parts += [
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {table.commit()}. {table.machine()}. {seconds / 60:.1f} minutes.",
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}. {table.machine()}. {seconds / 60:.1f} minutes.",
         "",
     ]
     parts += [LEGEND.strip(), ""]
     for split in reversed(next_runs.SPLITS):
         if split in played:
             parts += [*results(split, played[split]), ""]
-    scorings = [*recorded(old), *(record(split, cases) for split, cases in played.items())]
+    scorings = [*recorded(old), *(record(split, cases, commit) for split, cases in played.items())]
     parts += ["## Every scoring", "", *scorings, ""]
     return "\n".join([*parts, "Made by `make bench-next`.", ""])
 
@@ -227,12 +227,12 @@ def recorded(old: str) -> list[str]:
     return re.findall(r"^- \d{4}-\d\d-\d\d \d\d:\d\d, .*$", old, re.MULTILINE)
 
 
-def record(split: str, cases: Sequence[Case]) -> str:
+def record(split: str, cases: Sequence[Case], commit: str) -> str:
     """A scoring in one line."""
     sick, unnoticed = [case for case in cases if case.failed], [case for case in cases if case.unnoticed]
     told = [f"{way} {next_score.count(sick, way).exact()}" for way in WAYS if all(way in case.tried for case in sick)]
     told.append(f"unnoticed: {TOP} {next_score.count(unnoticed, TOP).exact()}")
-    return f"- {datetime.now(UTC):%Y-%m-%d %H:%M}, commit {table.commit()}, {split}: {', '.join(told)}"
+    return f"- {datetime.now(UTC):%Y-%m-%d %H:%M}, commit {commit}, {split}: {', '.join(told)}"
 
 
 def studied(split: str, cases: Sequence[Case]) -> Iterator[str]:
@@ -255,7 +255,7 @@ def studied(split: str, cases: Sequence[Case]) -> Iterator[str]:
 
 
 def main() -> None:
-    options, begun = arguments(), time.monotonic()
+    options, commit, begun = arguments(), table.commit(), time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         runs = options.runs or Path(scratch)
         runs.mkdir(parents=True, exist_ok=True)
@@ -264,7 +264,7 @@ def main() -> None:
         print("\n".join(studied(split, cases) if options.study else results(split, cases)))
     if not options.study:
         old = RESULT.read_text("utf-8") if RESULT.exists() else ""
-        RESULT.write_text(document(found, time.monotonic() - begun, old), encoding="utf-8")
+        RESULT.write_text(document(found, commit, time.monotonic() - begun, old), encoding="utf-8")
         print(f"written to {RESULT}")
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from trainer.spec import Document, SpecError, build, laid_over, parsed_setting
 
 SPLITS = ("tune", "test")
-BASES = {"tune": 8, "test": 8}
+BASES = {"tune": 8, "test": 4}
 
 
 class Sizes(NamedTuple):
