@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from checker.report import usual
 from checker.report.change import Look, Suggestions, Value, setting, step_size, usual_rate
+from checker.report.story import unit_of
 from checker.report.wording import number, share, times
 from checker.series import median
 
@@ -52,8 +53,20 @@ def _high_rate(look: Look) -> Odd | None:
     if look.number("train.clip_norm") == 0:
         change["train.clip_norm"] = 1.0
         idea += " and clip gradients to norm 1 (it was off)"
-    told = f"{number(peak)} is {times(peak / band.high)} the highest rate that is usual for {look.kind}"
+    told = f"{number(peak)} is {times(peak / band.high)} the highest rate that is usual for {look.kind}{_lowest(look)}"
     return Odd(band.decades(peak), change, idea, told, "steps of a usual size: the loss falls, and stays down")
+
+
+def _lowest(look: Look) -> str:
+    """At which rate the train loss was lowest, as a clause, where that was on the way to the peak."""
+    train, lr = look.history.train, look.history.lr
+    if not train.levels or not lr.levels:
+        return ""
+    _, block = train.best()
+    rate = lr.levels[lr.block_at(train.rows[block])]
+    if rate >= 0.9 * look.history.lr_top or train.rows[block] > lr.rows[lr.levels.index(max(lr.levels))]:
+        return ""
+    return f"; the train loss was lowest at {unit_of(look.history)} {train.steps[block]}, at a rate of {number(rate)}"
 
 
 def _low_rate(look: Look) -> Odd | None:

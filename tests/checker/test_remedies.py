@@ -302,3 +302,11 @@ def test_what_was_tried_is_not_suggested_again_and_makes_room():
 def test_what_is_done_by_hand_is_never_tried():
     found = remedies.suggest([finding("stall")], experiment(config=CONFIG), RUN.history, lambda _: True)
     assert [item.change for item in found] == [{}]
+
+
+def test_a_lower_rate_is_argued_for_with_the_rate_at_which_the_loss_was_lowest():
+    config = with_settings(optimizer__lr=0.5, schedule__warmup_steps=200)
+    losses = [4 - i / 20 if i < 40 else 2 + (i - 40) / 20 for i in range(100)]
+    run = case_of(losses, plan=experiment(config=config), lr=[0.0025 * i for i in range(100)])
+    first = suggest("divergence", config=config, run=run, first_step=60, first_row=60)[0]
+    assert first.rationale.endswith("for adamw; the train loss was lowest at step 39, at a rate of 0.0975")
