@@ -46,7 +46,7 @@ bench-latency: $(READY) ## from a NaN on disk to the kill request on disk
 bench-replay: $(READY) ## the speed of a replay with all rules on, and the memory of a run
 	$(BIN)/python tests/bench/replay_speed.py
 
-bench-next: $(READY) ## the share of failed runs that the first suggestion of next.md heals, against a random change (20 minutes on two cores)
+bench-next: $(READY) ## the share of failed runs that the first suggestion of next.md heals, against a random change (12 minutes on two cores)
 	$(BIN)/python tests/bench/next.py $(ARGS)
 
 bench-live: $(READY) ## real processes that hang, crash, slow down or pause, under one real daemon (12 minutes)

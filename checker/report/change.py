@@ -182,7 +182,14 @@ def lower_lr(look: Look, factor: float, why: str) -> Suggestions:
 
 
 def raise_lr(look: Look, why: str) -> Suggestions:
-    """Three times the present rate; one far too low is odd by itself."""
+    """Three times the present rate, or the usual one where that is more; one far too low is odd by itself."""
+    old, usually = look.number("optimizer.lr"), usual_rate(look)
+    if old and usually and usually > 3 * old:
+        idea = f"raise the learning rate from {wording.number(old)} to {wording.number(usually)}"
+        effect = (
+            f"updates {wording.times(usually / old)} larger, as is usual for {look.kind}: the loss leaves its level"
+        )
+        return setting(look, {"optimizer.lr": usually}, idea, why=why, effect=effect)
     effect = "updates 3x larger; the loss falls again within some hundred steps, or step size is not the limit"
     return scaled(look, {"optimizer.lr": 3}, "raise the learning rate", why=why, effect=effect)
 

@@ -241,6 +241,8 @@ SGD = {"optimizer__kind": "sgd", "optimizer__lr": 0.1, "optimizer__momentum": 0.
         ("vanishing_gradient", {"model__init_std": 1e-5, "train__precision": "fp32"}, {"model.init_std": 0.02}),
         ("plateau", {"model__dropout": 0.95}, {"model.dropout": 0.1}),
         ("plateau", {"optimizer__lr": 1e-7}, {"optimizer.lr": 0.0015}),
+        ("plateau", {"optimizer__lr": 2e-5}, {"optimizer.lr": 0.0015}),
+        ("plateau", {"optimizer__lr": 6e-4}, {"optimizer.lr": 0.0018}),
         ("plateau", {"schedule__warmup_steps": 5000}, {"schedule.warmup_steps": 50}),
         ("plateau", {"schedule__kind": "step", "schedule__step_size": 10, "schedule__gamma": 0.1},
          {"schedule.step_size": 500}),
