@@ -49,7 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (all cores)")
     parser.add_argument("--runs", type=Path, help="keep the run folders here, and use those that are there")
     parser.add_argument("--study", type=int, metavar="N", help="train the first N suggestions alone; no result is kept")
-    parser.add_argument("--fault", nargs="+", choices=next_runs.OF["test"], help="only these faults")
+    parser.add_argument("--fault", nargs="+", choices=next_runs.OF["test"], help="only these faults; no result is kept")
     return parser.parse_args()
 
 
@@ -137,10 +137,10 @@ def _case(task: tuple[Broken, Path, int | None]) -> Case:
 # ------------------------------------------------------------------------------------------------------ the result
 
 
-def document(played: dict[str, list[Case]], commit: str, seconds: float, old: str) -> str:
+def document(played: dict[str, list[Case]], commit: str, took: str, old: str) -> str:
     parts = ["# Next experiments: what the first suggestion heals", ""]
     parts += [
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}. {table.machine()}. {seconds / 60:.1f} minutes.",
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}. {table.machine()}. {took}.",
         "",
     ]
     parts += [LEGEND.strip(), ""]
@@ -262,9 +262,14 @@ def main() -> None:
         found = played(options.split, options, runs)
     for split, cases in found.items():
         print("\n".join(studied(split, cases) if options.study else results(split, cases)))
-    if not options.study:
+    if not (options.study or options.fault):
+        took = (
+            "Runs that were kept were not trained again"
+            if options.runs
+            else f"{(time.monotonic() - begun) / 60:.1f} minutes"
+        )
         old = RESULT.read_text("utf-8") if RESULT.exists() else ""
-        RESULT.write_text(document(found, commit, time.monotonic() - begun, old), encoding="utf-8")
+        RESULT.write_text(document(found, commit, took, old), encoding="utf-8")
         print(f"written to {RESULT}")
 
 
