@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_BENCH := $(VENV)/.ready-bench
 
-.PHONY: help setup demo test lint format zoo bench-latency bench-list bench-quality bench-replay bench-live clean
+.PHONY: help setup demo test lint format zoo bench-latency bench-list bench-quality bench-replay bench-next bench-live clean
 
 help:           ## what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -48,6 +48,9 @@ bench-replay: $(READY) ## the speed of a replay with all rules on, and the memor
 
 bench-list: $(READY) ## how long ten thousand experiments take to list
 	$(BIN)/python tests/bench/list_speed.py
+
+bench-next: $(READY) ## the share of failed runs that the first suggestion of next.md heals, against a random change (12 minutes on two cores)
+	$(BIN)/python tests/bench/next.py $(ARGS)
 
 bench-live: $(READY) ## real processes that hang, crash, slow down or pause, under one real daemon (12 minutes)
 	$(BIN)/python tests/bench/live.py $(ARGS)

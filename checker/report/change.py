@@ -8,11 +8,11 @@ from typing import Any
 
 from checker.finding import Finding
 from checker.history import History
-from checker.report import wording
+from checker.report import usual, wording
 from checker.report.wording import place
 from checker.series import median
 
-Value = float | int | str
+Value = float | int | str | list[float]
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,25 @@ class Look:
         return self.finding is not None and self.finding.first_step is not None and self.onset < (steps or 0)
 
     @property
+    def kind(self) -> str:
+        """The optimizer, as the configuration calls it."""
+        return str(self.get("optimizer.kind") or "")
+
+    @property
+    def momentum(self) -> float | None:
+        """What the optimizer keeps of its last update: the first beta of Adam, the momentum of SGD."""
+        if not usual.is_adam(self.kind):
+            return self.number("optimizer.momentum")
+        betas = self.get("optimizer.betas")
+        first = betas[0] if isinstance(betas, list | tuple) and betas else self.get("optimizer.beta1")
+        return first if isinstance(first, int | float) else None
+
+    @property
+    def rates(self) -> usual.Band | None:
+        """Learning rates that are usual for the optimizer; None where it is not known."""
+        return usual.rates(self.kind, self.momentum or 0.0)
+
+    @property
     def length(self) -> int | None:
         """How many steps were planned."""
         planned = self.number("train.steps") or self.history.total_steps
@@ -131,6 +150,22 @@ def _times(old: float, factor: float, *, whole: bool) -> float:
     return max(1, round(old * factor)) if whole else float(f"{old * factor:.2g}")
 
 
+def usual_rate(look: Look) -> float | None:
+    """The learning rate that such a run would begin with; None where the optimizer is not known."""
+    layers, width = look.number("model.layers"), look.number("model.width")
+    weights = 12 * layers * width**2 if layers and width else None  # a transformer's, embeddings left out
+    rate = usual.rate(look.kind, look.momentum or 0.0, weights)
+    return None if rate is None else float(f"{rate:.2g}")
+
+
+def step_size(look: Look) -> float | None:
+    """A learning rate to try after one far too high: the usual one, or a lower one where that was too much already."""
+    new = usual_rate(look)
+    if new is not None and look.warming_up and look.rate:
+        new = min(new, float(f"{0.3 * look.rate:.2g}"))
+    return new
+
+
 def lower_lr(look: Look, factor: float, why: str) -> Suggestions:
     """A lower peak: a part of the present one, or of the rate at which it happened where that was on the way up."""
     idea, peak = "lower the learning rate", look.number("optimizer.lr")
@@ -147,6 +182,14 @@ def lower_lr(look: Look, factor: float, why: str) -> Suggestions:
 
 
 def raise_lr(look: Look, why: str) -> Suggestions:
+    """Three times the present rate, or the usual one where that is more; one far too low is odd by itself."""
+    old, usually = look.number("optimizer.lr"), usual_rate(look)
+    if old and usually and usually > 3 * old:
+        idea = f"raise the learning rate from {wording.number(old)} to {wording.number(usually)}"
+        effect = (
+            f"updates {wording.times(usually / old)} larger, as is usual for {look.kind}: the loss leaves its level"
+        )
+        return setting(look, {"optimizer.lr": usually}, idea, why=why, effect=effect)
     effect = "updates 3x larger; the loss falls again within some hundred steps, or step size is not the limit"
     return scaled(look, {"optimizer.lr": 3}, "raise the learning rate", why=why, effect=effect)
 

@@ -10,7 +10,7 @@ from checker.finding import Action, Finding, Severity
 CONFIG = {
     "model": {"kind": "gpt", "layers": 4, "width": 64, "dropout": 0.1, "init_std": 0.02},
     "data": {"kind": "stdlib-text", "max_bytes": 1_000_000},
-    "optimizer": {"kind": "adamw", "lr": 0.03, "weight_decay": 0.1},
+    "optimizer": {"kind": "adamw", "lr": 0.009, "weight_decay": 0.1},
     "schedule": {"kind": "cosine", "warmup_steps": 0, "decay_steps": 400, "final_lr_ratio": 0.0},
     "train": {"steps": 1000, "batch_size": 16, "accumulate": 1, "clip_norm": 0.0, "precision": "fp16"}
     | {"checkpoint_every": 100},

@@ -52,7 +52,7 @@ def run(tmp_path):
 def nan():
     about = experiment(id="exp-004", name="fp16", config=CONFIG, total_steps=1000)
     return case_of(
-        [*falling(100), NAN, NAN], plan=about, grad_norm=[1.0] * 97 + [20.0] * 3 + [NAN] * 2, lr=[0.03] * 102
+        [*falling(100), NAN, NAN], plan=about, grad_norm=[1.0] * 97 + [20.0] * 3 + [NAN] * 2, lr=[0.009] * 102
     )
 
 
@@ -90,7 +90,7 @@ def test_a_killed_nan_run_is_told_from_first_row_to_last_act(run, nan):
         ("finite before", "100", "—"),
         ("train loss, first", "4", "0"),
         ("train loss, last finite", "2.115", "99"),
-        ("learning rate, last", "0.03", "101"),
+        ("learning rate, last", "0.009", "101"),
         ("gradient norm, last finite", "20", "99"),
         ("best val_loss (status file)", "1.25", "—"),
     ],
@@ -352,7 +352,7 @@ def test_next_is_an_overlay_per_idea(run, nan):
     assert text.startswith(
         "<!-- checker: begin -->\n# Next experiments\n\n## exp-004.1\n\n- train in bf16 instead of fp16\n"
     )
-    assert "- Rationale: train_loss is nan, once (since step 100, at learning rate 0.03)" in text
+    assert "- Rationale: train_loss is nan, once (since step 100, at learning rate 0.009)" in text
     assert '```toml\n[train]\nprecision = "bf16"\n```' in text
     assert text.endswith("<!-- checker: end -->\n")
 
@@ -399,7 +399,7 @@ def test_a_new_idea_takes_a_free_number_and_the_old_ones_keep_theirs(run, nan):
     written(run, nan, about=about(config=bf16))
     found = planned.ideas((run / contract.NEXT).read_text())
     assert [(idea.name, idea.text) for idea in found] == [
-        ("exp-004.2", "lower the learning rate from 0.03 to 0.009"),
+        ("exp-004.2", "lower the learning rate from 0.009 to 0.0027"),
         ("exp-004.1", "clip gradients to norm 1 instead of 2"),
     ]
 
