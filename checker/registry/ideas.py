@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import contract
 from checker.registry import record
-from checker.registry.catalog import Entry
+from checker.registry.catalog import Entry, natural
 from checker.report import mask, planned
 
 ALIKE = 0.9
@@ -82,29 +82,42 @@ def _change(toml: str) -> Mapping[str, Any]:
 
 
 def _with_trials(found: Sequence[Planned], entries: Sequence[Entry]) -> list[Planned]:
-    known = Trials(entries) if any(idea.change for idea in found) else None
+    known = Trials([entry.folder for entry in entries]) if any(idea.change for idea in found) else None
+    by_folder = {entry.folder: entry for entry in entries}
     said = _Said([entry for entry in entries if entry.hypothesis and entry.status != contract.State.PENDING])
-    return [idea._replace(tried=_trial(idea, known, said)) for idea in found]
 
+    def trial(idea: Planned) -> Entry | None:
+        if idea.change:
+            return by_folder.get((known and known.of(idea.origin.folder, idea.change)) or "")
+        return None if idea.by_hand else said.like(idea.text, idea.origin.id)
 
-def _trial(idea: Planned, known: Trials | None, said: _Said) -> Entry | None:
-    if idea.change and known is not None:
-        return known.of(idea.origin.folder, idea.change)
-    return None if idea.by_hand else said.like(idea.text, idea.origin.id)
+    return [idea._replace(tried=trial(idea)) for idea in found]
 
 
 class Trials:
-    """The experiments that there are, by what they do."""
+    """The experiments that there are, by what they do.
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self._by_core: dict[str, Entry] = {}
-        for entry in reversed(entries):  # the first who did it counts
-            found = record.core_of(entry.folder)
+    Args:
+        folders: theirs, the first ones first: who did something first counts.
+    """
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self._by_core: dict[str, str] = {}
+        for folder in reversed(folders):
+            found = record.core_of(folder)
             if found is not None:
-                self._by_core[found] = entry
+                self._by_core[found] = folder
 
-    def of(self, folder: str, change: Mapping[str, Any]) -> Entry | None:
-        """The experiment whose configuration is that of `folder` with `change` laid over it, or None."""
+    @classmethod
+    def beside(cls, folder: Path) -> Self:
+        """Those of the experiments in the folder in which `folder` lies."""
+        with suppress(OSError), os.scandir(folder.parent) as found:
+            names = sorted((item.name for item in found if not item.name.startswith(".")), key=natural)
+            return cls([str(folder.parent / name) for name in names])
+        return cls([])
+
+    def of(self, folder: str, change: Mapping[str, Any]) -> str | None:
+        """The folder whose configuration is that of `folder` with `change` laid over it, or None."""
         base = record.config_of(folder)
         return self._by_core.get(record.core(record.laid_over(base, change))) if base else None
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import contract
 from checker import events, judge, replay
 from checker.finding import Finding
+from checker.registry import ideas, record
+from checker.registry.catalog import entry_of
 from checker.report import curve, explain, grounds, mask, planned, remedies, render, story
 from checker.report.change import Suggestion
 
@@ -27,6 +29,8 @@ class Item:
     rationale: str
     effect: str
     toml: str
+    tried: str = ""
+    """What came of it; empty for what nobody has tried."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,14 @@ def write(
     faults = [finding for finding in findings if story.is_fault(finding)]
     old = _read(folder / contract.NEXT)
     items: list[Item] = []
+    done: list[Item] = []
     over = (state is not None and state.final) or case.history.ended or story.process_gone(case)
     if faults or over:
-        items = _items(remedies.suggest(findings, experiment, case.history), old, folder.name)
+        trials = _Trials(folder)
+        fresh = remedies.suggest(findings, experiment, case.history, lambda change: trials.of(change) is not None)
+        stale = [item for item in remedies.suggest(findings, experiment, case.history) if item not in fresh]
+        items = _items(fresh, old, folder.name)
+        done = _tried(stale, old, folder.name, trials)
     main = faults[0] if faults else None
     numbered, by_hand = [item for item in items if item.id], [item for item in items if not item.id]
     others = [finding for finding in findings if finding is not main]
@@ -117,14 +126,14 @@ def write(
     )
     render.put(folder / contract.CURVE, curve.svg(case.history, faults).encode())
     render.put(folder / contract.DIAGNOSIS, render.page("diagnosis.md.j2", view).encode())
-    if items or planned.split(old):
+    if items or done or planned.split(old):
         following = Next(
             title=not planned.has_title(old),
             remark=planned.PROVISIONAL if items and not over else "",
-            suggestions=numbered,
+            suggestions=[*numbered, *done],
             by_hand_title=f"{folder.name}, by hand" if by_hand else "",
             by_hand=by_hand,
-            nothing="" if items else _NOTHING,
+            nothing="" if items or done else _NOTHING,
         )
         render.put(folder / contract.NEXT, planned.marked(old, render.page("next.md.j2", following)))
 
@@ -149,6 +158,35 @@ def _items(suggestions: Sequence[Suggestion], old: bytes, parent: str) -> list[I
         )
         for idea, item in zip(ideas, suggestions, strict=True)
     ]
+
+
+class _Trials:
+    """Who has tried a change of this run's configuration already; looked for when it is first asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._known: ideas.Trials | None = None
+
+    def of(self, change: Mapping[str, Any]) -> str | None:
+        """The folder of the experiment that has tried it, or None."""
+        if self._known is None:
+            self._known = ideas.Trials.beside(self._folder)
+        return self._known.of(str(self._folder), dict(record.flat(change)))
+
+
+def _tried(suggestions: Sequence[Suggestion], old: bytes, parent: str, trials: _Trials) -> list[Item]:
+    """What was suggested here before and has been tried since: it keeps its name and says what came of it."""
+    known = planned.named(old, parent)
+    items: list[Item] = []
+    for item in _items([item for item in suggestions if item.change], old, parent):
+        suggestion = next(one for one in suggestions if mask.markdown(one.idea, 300) == item.idea)
+        folder = trials.of(suggestion.change)
+        if folder is not None and item.idea in known:
+            entry = entry_of(folder)
+            came = f"{entry.id}: {entry.standing}" if entry else Path(folder).name
+            failed = f", {entry.failure}" if entry and entry.failure else ""
+            items.append(replace(item, tried=mask.markdown(came + failed)))
+    return items
 
 
 def _advice(main: Finding | None, items: Sequence[Item], *, over: bool) -> list[str]:

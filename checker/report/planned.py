@@ -96,14 +96,18 @@ def numbers(wanted: Sequence[str], old: bytes, parent: str) -> list[str]:
     written about the run's end, `exp-006.1` stays what it is whatever else is created meanwhile; the child gets its own
     number when it is run.
     """
-    parts = split(old)
-    inside = parts[1].decode("utf-8", "replace") if parts else ""
-    if PROVISIONAL in inside:
-        inside = ""
-    known = {idea.text: idea.name for idea in ideas(inside) if idea.name.startswith(f"{parent}.")}
+    known = named(old, parent)
     kept = {known[idea] for idea in wanted if idea in known}
     free = (name for name in (f"{parent}.{i}" for i in itertools.count(1)) if name not in kept)
     return [known[idea] if idea in known else next(free) for idea in wanted]
+
+
+def named(old: bytes, parent: str) -> dict[str, str]:
+    """The name of each idea for a child of `parent` that a page about the run's end has given out."""
+    parts = split(old)
+    inside = parts[1].decode("utf-8", "replace") if parts else ""
+    found = [] if PROVISIONAL in inside else ideas(inside)
+    return {idea.text: idea.name for idea in found if idea.name.startswith(f"{parent}.")}
 
 
 def toml(change: Mapping[str, Value]) -> str:

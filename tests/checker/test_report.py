@@ -3,6 +3,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from by_hand import CONFIG, NAN, case_of, experiment, falling, finding, with_finding
+from experiments_on_disk import put
 
 import contract
 from checker.events import Row, Unreadable
@@ -372,6 +373,38 @@ def test_while_a_run_goes_on_its_ideas_are_numbered_anew_and_best_first(run, nan
     written(run, nan, about=about())
     assert ids_in(run) == ["exp-004.1", "exp-004.2", "exp-004.3"]
     assert planned.PROVISIONAL not in (run / contract.NEXT).read_text()
+
+
+def child(run, name, section, **change):
+    """An experiment beside the run that differs from it by a change."""
+    put(run, contract.EXPERIMENT, {"id": run.name, "config": CONFIG})
+    config = {**CONFIG, section: {**CONFIG[section], **change}}
+    folder = run.parent / name
+    folder.mkdir()
+    put(folder, contract.EXPERIMENT, {"id": name, "config": config, "hypothesis": "a child"})
+    put(folder, contract.STATUS, {"state": "killed"})
+
+
+def test_what_was_tried_is_not_suggested(run, nan):
+    child(run, "exp-005", "train", precision="bf16")
+    written(run, nan, about=about())
+    text = (run / contract.NEXT).read_text()
+    assert "bf16" not in text
+    assert ids_in(run) == ["exp-004.1", "exp-004.2"]
+
+
+def test_an_idea_that_has_been_tried_since_keeps_its_name_and_says_what_came_of_it(run, nan):
+    written(run, nan, about=about())
+    child(run, "exp-005", "train", precision="bf16")
+    diagnosis = written(run, nan, about=about())
+    assert ids_in(run) == ["exp-004.2", "exp-004.3", "exp-004.1"]
+    text = (run / contract.NEXT).read_text()
+    assert "## exp-004.1\n\n- train in bf16 instead of fp16\n- Rationale:" in text
+    assert "- Tried: exp-005: killed\n" in text
+    assert "exp-004.1" not in diagnosis
+    before = files(run)
+    written(run, nan, about=about())
+    assert files(run) == before
 
 
 def test_what_changes_no_configuration_is_no_experiment_of_its_own(run):
