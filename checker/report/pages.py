@@ -98,11 +98,7 @@ def write(
     done: list[Item] = []
     over = (state is not None and state.final) or case.history.ended or story.process_gone(case)
     if faults or over:
-        trials = _Trials(folder)
-        fresh = remedies.suggest(findings, experiment, case.history, lambda change: trials.of(change) is not None)
-        stale = [item for item in remedies.suggest(findings, experiment, case.history) if item not in fresh]
-        items = _items(fresh, old, folder.name)
-        done = _tried(stale, old, folder.name, trials)
+        items, done = _suggested(findings, experiment, case, old, folder)
     main = faults[0] if faults else None
     numbered, by_hand = [item for item in items if item.id], [item for item in items if not item.id]
     others = [finding for finding in findings if finding is not main]
@@ -174,19 +170,29 @@ class _Trials:
         return self._known.of(str(self._folder), dict(record.flat(change)))
 
 
-def _tried(suggestions: Sequence[Suggestion], old: bytes, parent: str, trials: _Trials) -> list[Item]:
-    """What was suggested here before and has been tried since: it keeps its name and says what came of it."""
-    known = planned.named(old, parent)
-    items: list[Item] = []
-    for item in _items([item for item in suggestions if item.change], old, parent):
-        suggestion = next(one for one in suggestions if mask.markdown(one.idea, 300) == item.idea)
-        folder = trials.of(suggestion.change)
-        if folder is not None and item.idea in known:
-            entry = entry_of(folder)
-            came = f"{entry.id}: {entry.standing}" if entry else Path(folder).name
-            failed = f", {entry.failure}" if entry and entry.failure else ""
-            items.append(replace(item, tried=mask.markdown(came + failed)))
-    return items
+def _suggested(
+    findings: Sequence[Finding], experiment: contract.Experiment, case: judge.Case, old: bytes, folder: Path
+) -> tuple[list[Item], list[Item]]:
+    """What to try next; and what was suggested here before and has been tried since, which keeps its name."""
+    trials, known = _Trials(folder), planned.named(old, folder.name)
+    fresh = remedies.suggest(findings, experiment, case.history, lambda change: trials.of(change) is not None)
+    all_ = remedies.suggest(findings, experiment, case.history)
+    done = [
+        (item, trial)
+        for item in all_
+        if mask.markdown(item.idea, 300) in known and item.change and (trial := trials.of(item.change))
+    ]
+    items = _items([*fresh, *(item for item, _ in done)], old, folder.name)
+    told = [replace(item, tried=_came_of(trial)) for item, (_, trial) in zip(items[len(fresh) :], done, strict=True)]
+    return items[: len(fresh)], told
+
+
+def _came_of(folder: str) -> str:
+    """What has become of an experiment, in a few words."""
+    entry = entry_of(folder)
+    if entry is None:
+        return "yes"
+    return mask.markdown(", ".join(filter(None, (f"{entry.id}: {entry.standing}", entry.failure))))
 
 
 def _advice(main: Finding | None, items: Sequence[Item], *, over: bool) -> list[str]:

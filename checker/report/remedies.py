@@ -54,17 +54,20 @@ def suggest(
         findings: the one that matters most first; without a fault among them the run counts as healthy.
         experiment: its `config` decides which keys may be changed.
         history: the run.
-        tried: whether a change of the configuration was tried before; it is then not suggested again.
+        tried: whether a change of the configuration was tried before; it is then not suggested again, and nothing else
+            about its settings either: what comes next for them follows from that trial.
     """
     faults: list[Finding | None] = [finding for finding in findings if finding.severity is not Severity.INFO]
     looks = [Look(history, experiment.config, fault, experiment.id) for fault in faults or [None]]
     chosen: list[Suggestion] = []
+    done: set[str] = set()
     for look in looks:
         remedy = REMEDIES.get(look.finding.rule, _unknown) if look.finding else _healthy
         for suggestion in remedy(look):
             if suggestion.change and tried(suggestion.change):
+                done |= suggestion.change.keys()
                 continue
-            taken = {key for earlier in chosen for key in earlier.change}
+            taken = done.union(*(earlier.change for earlier in chosen))
             if not taken & suggestion.change.keys() and suggestion.idea not in {earlier.idea for earlier in chosen}:
                 chosen.append(suggestion)
     return chosen[:MOST]
