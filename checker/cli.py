@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from checker.clean import clean
 from checker.registry.commands import add_to
 from checker.terms import Complaint
 
@@ -43,7 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(text: str) -> int:
-    from checker.show import clean
 
     for line in text.splitlines() or [""]:
         print(f"checker: {clean(line)}", file=sys.stderr)
@@ -153,7 +153,6 @@ def _rate(text: str) -> Any:
 def _limits(place: Path, named: Path | None, *, above: bool = False, told: set[str] | None = None) -> dict[str, Any]:
     """The limits to judge `place` by; says once on standard error where they come from, unless they are the shipped."""
     from checker import limits
-    from checker.show import clean
 
     try:
         found = (limits.in_force_above if above else limits.in_force)(place, named)
@@ -314,7 +313,6 @@ def _first_of(found: Any) -> str:
 
 
 def _print_replay(found: Any) -> None:
-    from checker.show import clean
     from contract import METRICS
 
     document = found.document()
@@ -340,7 +338,6 @@ def _kill(arguments: argparse.Namespace) -> int:
 
     import contract
     from checker.enforce import PERSON, Later, ask
-    from checker.show import clean
 
     folder = _root(arguments.run)
     status = contract.StatusFile(folder)
@@ -466,9 +463,9 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         replace(output, promise.file(fit, root.name, f"{datetime.now(UTC):%Y-%m-%d}").encode())
     except OSError as error:
         raise Complaint(f"{output} cannot be written: {error.strerror or error}") from None
-    folder = show.clean(arguments.folder)
+    folder = clean(arguments.folder)
     use = "Use it with --limits" if arguments.output else f"`checker watch {folder}` uses it from its next start"
-    print(f"\n{'Replaced' if known else 'Wrote'} {show.clean(output)}. {use}.")
+    print(f"\n{'Replaced' if known else 'Wrote'} {clean(output)}. {use}.")
     return HEALTHY
 
 

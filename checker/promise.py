@@ -12,7 +12,7 @@ from rich.table import Table
 
 from checker import caution, conformal, limits
 from checker.calibrate import STOPPED_BY_CHECKER, UNREADABLE, Fit, Trial, rounded_up
-from checker.show import clean
+from checker.clean import clean
 
 LISTED = 10
 """Runs that are named in each list; the others are counted."""

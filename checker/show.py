@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import contract
+from checker.clean import clean
 from checker.events import Life
 from checker.finding import Severity
 from checker.names import TRAIN_LOSS
@@ -22,19 +22,8 @@ if TYPE_CHECKING:
 
     from checker.backtest import Backtest
 
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])?")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]+")
 _STYLE = {Severity.CRITICAL: "bold red", Severity.WARNING: "yellow", Severity.INFO: ""}
 _EVENTS = 8
-
-
-def clean(text: object, limit: int = 400) -> str:
-    """`text` on one line, without escape sequences, control characters or tricks with the writing direction."""
-    short = str(text)
-    if not short.isprintable():  # what is printable holds neither escapes nor control nor format characters
-        short = _CONTROL.sub(" ", _ESCAPE.sub("", short))
-    short = short.strip()
-    return short if len(short) <= limit else short[: limit - 1] + "…"
 
 
 def line(notice: Notice) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 
 import contract
 from checker import enforce, journal, process, rows
+from checker.clean import clean
 from checker.events import Life, Row
 from checker.finding import Severity
 from checker.names import ALIASES, TRAIN_LOSS
-from checker.show import Line, clean
+from checker.show import Line
 from checker.status import Status
 from checker.tail import Decoder
 from checker.watch import folders

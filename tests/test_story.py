@@ -53,7 +53,7 @@ def desk(tmp_path):
 
 def test_from_an_idea_to_a_promoted_child(desk):
     spec = ROOT / "experiments/zoo/lr-too-high.toml"
-    short = ["--set", "train.steps=600", "--set", "tiers.must_pass=3.2", "--set", "tiers.should_pass=1.0"]
+    short = ["--set", "train.steps=400", "--set", "tiers.must_pass=3.2", "--set", "tiers.should_pass=1.0"]
     said = desk.type("trainer", "new", "--hypothesis", "a rate of 2 saves steps", "--spec", spec, *short)
     assert said.splitlines()[0] == "exp-001 -> experiments/exp-001 (pending)"
     assert "this run can start; nothing was kept" in desk.type("trainer", "run", "exp-001", "--dry-run")
@@ -73,7 +73,7 @@ def test_from_an_idea_to_a_promoted_child(desk):
     assert desk.type("checker", "verify", "exp-001").endswith("exp-001: 0 of 6 checks failed\n")
 
     change = "experiments/exp-001/next.md#exp-001.1"
-    assert "exp-002 completed at step 600 of 600" in desk.type("trainer", "run", "exp-001", "--spec", change)
+    assert "exp-002 completed at step 400 of 400" in desk.type("trainer", "run", "exp-001", "--spec", change)
     desk.type("checker", "once", "experiments", code=2)  # exp-001 is still what it is
     checklist = desk.page("CHECKLIST.md")
     row = next(line for line in checklist.splitlines() if line.startswith("| exp-002 "))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -297,8 +296,8 @@ def _kind(line: bytes) -> bytes | None:
 
 def _parsed(line: bytes) -> dict[str, Any]:
     """The entry in a line of the journal; a torn line is an empty one."""
-    with suppress(ValueError, RecursionError):
-        entry = json.loads(line)
+    with suppress(ValueError):
+        entry = from_json(line)
         if isinstance(entry, dict) and isinstance(entry.get("kind"), str):
             return entry
     return {}

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from checker.clean import clean
 from checker.terms import Complaint
 
 if TYPE_CHECKING:
@@ -272,7 +273,6 @@ def _promote(arguments: argparse.Namespace) -> int:
         _print_json({**found.document(), "promoted": kept is not None})
         return FINE if found.passed else FAILED
     from checker.registry.pages import gated
-    from checker.show import clean
 
     _print(gated(found))
     if not found.passed:
@@ -287,7 +287,6 @@ def _promote(arguments: argparse.Namespace) -> int:
 
 
 def _revoked(entry: Entry, kept: Any, arguments: argparse.Namespace) -> int:
-    from checker.show import clean
 
     if kept is None:
         raise Complaint(f"{entry.id} is not promoted, so there is nothing to take back")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import contract
+from checker.clean import clean
 from checker.registry import ideas
 from checker.registry.catalog import Entry, mapping
 from checker.registry.compare import Difference, Ranking
@@ -18,7 +19,6 @@ from checker.registry.record import Record, read
 from checker.registry.verdict import EXIT, Answer
 from checker.registry.verify import Check
 from checker.report.wording import count
-from checker.show import clean
 
 _NONE = "-"
 
