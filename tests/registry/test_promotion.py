@@ -65,7 +65,10 @@ BLOCKED = {
     "no result": (lambda f: (f / contract.RESULT).unlink(), "There is no finite result in result.json."),
     "no checkpoint": (lambda f: (f / "checkpoints/best.pt").unlink(), "There is no checkpoint checkpoints/best.pt"),
     "damaged": (lambda f: (f / "checkpoints/best.pt").write_bytes(b"x"), "is damaged or was replaced"),
-    "no hash": (lambda f: (f / "checkpoints/best.pt.sha256").unlink(), "has no hash beside it"),
+    "no hash": (
+        lambda f: ((f / "checkpoints/best.pt.sha256").unlink(), edited(f, contract.RESULT, checkpoint=None)),
+        "has no hash, beside it or in result.json",
+    ),
     "never evaluated": (lambda f: (f / contract.EVALUATIONS).unlink(), "has 0 evaluations with a finite val_loss"),
     "evaluated before it was replaced": (
         lambda f: checkpoint(f, "best", b"other"),
@@ -174,3 +177,10 @@ def test_a_killed_parent_is_no_baseline(root):
     add(root, "exp-003", state="killed", value=5.0, parent=None)
     evaluate(add(root, "exp-004", value=1.0, parent="exp-003"), 1.0)
     assert asked(root, "exp-004").passed
+
+
+def test_a_result_may_vouch_for_its_checkpoint(root):
+    (root / "exp-002/checkpoints/best.pt.sha256").unlink()
+    assert asked(root).passed
+    (root / "exp-002/checkpoints/best.pt").write_bytes(b"x")
+    assert "is damaged or was replaced" in " ".join(asked(root).blockers)
