@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 import contract
-from checker import names
+from checker import names, process
+from checker.events import Life
 from checker.finding import Severity
 from checker.report.wording import in_rows
 
@@ -62,6 +63,8 @@ class Entry(NamedTuple):
     """The rule behind `finding`."""
     failure: str = ""
     """What runs that fail the same way have in common; empty for a run that has not failed."""
+    process: contract.Process | None = None
+    """Who runs it, as its status says; None for a run that is not running."""
     created_at: str = ""
     tags: tuple[str, ...] = ()
     promoted: bool = False
@@ -86,7 +89,7 @@ class Entry(NamedTuple):
 
     def document(self) -> dict[str, Any]:
         """The entry for programs; what is empty is left out."""
-        found = {**self._asdict(), "name": self.name, "tags": list(self.tags)}
+        found = {**self._asdict(), "name": self.name, "tags": list(self.tags), "process": None}
         return {key: value for key, value in found.items() if value not in ("", None, [], False)}
 
 
@@ -102,7 +105,7 @@ def entries(root: Path) -> list[Entry]:
         folders = sorted(
             (item.name for item in found if not item.name.startswith(".") and _is_folder(item)), key=natural
         )
-    known = [entry for name in folders if (entry := entry_of(f"{root}{os.sep}{name}")) is not None]
+    known = [_alive(entry) for name in folders if (entry := entry_of(f"{root}{os.sep}{name}")) is not None]
     known = _told_apart(known)
     by_id = {entry.id: entry for entry in known}
     return [_related(entry, by_id) for entry in known]
@@ -168,6 +171,7 @@ def _read(folder: str, stamps: Stamps) -> Entry:
         finding=_said(finding),
         rule=str(finding.get("rule")) if finding else "",
         failure=_failure(state, status or {}, finding),
+        process=process.parse(status) if status and state == contract.State.RUNNING else None,
         created_at=str(document.get("created_at") or ""),
         tags=tuple(map(str, tags)) if isinstance(tags, list) else (),
         promoted=bool(gate) and _promoted(place + contract.PROMOTIONS),
@@ -328,6 +332,13 @@ def _failure(state: str, status: Mapping[str, Any], finding: Mapping[str, Any] |
 
 
 # ------------------------------------------------------------------------------------------------ among each other
+
+
+def _alive(entry: Entry) -> Entry:
+    """The entry, crashed if its process is gone: nobody is left to say so in its files, and perhaps nobody watched."""
+    if entry.process is not None and process.look(entry.process) is Life.GONE:
+        return entry._replace(status=CRASHED)
+    return entry
 
 
 def _told_apart(known: list[Entry]) -> list[Entry]:

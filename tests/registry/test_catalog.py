@@ -3,9 +3,11 @@
 import json
 import math
 import shutil
+from dataclasses import asdict
 
 import pytest
 from experiments_on_disk import METRIC, TIERS, add, find, put
+from folders import gone_process
 
 import contract
 from checker.registry.catalog import Entry, entries
@@ -232,3 +234,10 @@ def test_everything_is_json_for_programs(tmp_path):
     add(tmp_path, "exp-001", value=1.0, tiers=TIERS, metric=METRIC, tags=["a"])
     document = json.loads(contract.encode(by_id(tmp_path)["exp-001"].document()))
     assert (document["id"], document["tier"], document["tags"]) == ("exp-001", "could_pass", ["a"])
+
+
+@pytest.mark.parametrize(("process", "status"), [(gone_process(), "crashed"), (contract.this_process(), "running")])
+def test_a_run_whose_process_is_gone_is_not_called_running_although_nobody_watched(tmp_path, process, status):
+    folder = add(tmp_path, "exp-001")
+    put(folder, contract.STATUS, {"state": "running", "process": asdict(process)})
+    assert by_id(tmp_path)["exp-001"].status == status
