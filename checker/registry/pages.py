@@ -242,7 +242,8 @@ def verified(entry: Entry, checks: Sequence[Check]) -> Iterator[str]:
     for check in checks:
         yield f"  {'ok ' if check.passed else 'BAD'}  {clean(check.artefact, 60)}: {clean(check.told)}"
     bad = sum(not check.passed for check in checks)
-    yield f"{clean(entry.id)}: {bad} of {len(checks)} checks failed"
+    passed = f"all {len(checks)} checks passed"
+    yield f"{clean(entry.id)}: {f'{bad} of {len(checks)} checks failed' if bad else passed}"
 
 
 def gated(found: Gate) -> Iterator[str]:
