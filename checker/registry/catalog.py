@@ -17,7 +17,7 @@ import contract
 from checker import names, process
 from checker.events import Life
 from checker.finding import Severity
-from checker.report.wording import in_rows
+from checker.wording import in_rows
 
 CRASHED = "crashed"
 """The status of a run whose process went without a word: its status file still says running."""

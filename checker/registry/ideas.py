@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import contract
-from checker.registry import record
+from checker import mask
+from checker.registry import planned, record
 from checker.registry.catalog import Entry, natural
-from checker.report import mask, planned
 
 ALIKE = 0.9
 """Jaccard similarity of two ideas from which one counts as the other said again (zero-operators' dead-end check)."""

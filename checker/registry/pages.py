@@ -18,7 +18,7 @@ from checker.registry.promotion import Gate, value_in
 from checker.registry.record import Record, read
 from checker.registry.verdict import EXIT, Answer
 from checker.registry.verify import Check
-from checker.report.wording import count
+from checker.wording import count
 
 _NONE = "-"
 

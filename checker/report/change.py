@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from checker import wording
 from checker.finding import Finding
 from checker.history import History
-from checker.report import usual, wording
-from checker.report.wording import place
+from checker.registry.planned import Value
+from checker.report import usual
 from checker.series import median
-
-Value = float | int | str | list[float]
+from checker.wording import place
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import contract
+from checker import mask, wording
 from checker.registry import failures, ideas
 from checker.registry.catalog import Entry, entries
-from checker.report import mask, render, wording
+from checker.report import render
 
 __all__ = ["Entry", "entries", "write"]
 

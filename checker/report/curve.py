@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from checker.finding import Finding
 from checker.history import History
+from checker.mask import xml
 from checker.names import TRAIN_LOSS, VAL_LOSS
-from checker.report.mask import xml
-from checker.report.wording import number, place
 from checker.series import Series
+from checker.wording import number, place
 
 WIDTH, HEIGHT = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 62, 618, 40, 222

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import contract
+from checker import mask, wording
 from checker.finding import Finding
 from checker.history import History
 from checker.names import GRAD_NORM, TRAIN_LOSS, VAL_LOSS
-from checker.report import explain, mask, stacks, wording
+from checker.report import explain, stacks
 from checker.report.story import LOSSES, done, first, lowest, of_fold, unit_of
-from checker.report.wording import number
 from checker.series import Series, median
+from checker.wording import number
 
 _ABOUT_TRAIN_LOSS = frozenset({"nonfinite", "hidden_nan", "explosion", "divergence", "drift"})
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from checker.registry.planned import Value
 from checker.report import usual
-from checker.report.change import Look, Suggestions, Value, setting, step_size, usual_rate
+from checker.report.change import Look, Suggestions, setting, step_size, usual_rate
 from checker.report.story import unit_of
-from checker.report.wording import number, share, times
 from checker.series import median
+from checker.wording import number, share, times
 
 USED = 0.03
 """A rate that stays at more than this part of its peak still moves the weights."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import contract
-from checker import events, judge, replay
+from checker import events, judge, mask, replay
 from checker.finding import Finding
-from checker.registry import ideas, record
+from checker.registry import ideas, planned, record
 from checker.registry.catalog import entry_of
-from checker.report import curve, explain, grounds, mask, planned, remedies, render, story
+from checker.report import curve, explain, grounds, remedies, render, story
 from checker.report.change import Suggestion
 
 _NOTHING = "Nothing is suggested yet: the run goes on and no rule has found a fault."

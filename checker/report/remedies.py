@@ -10,12 +10,12 @@ import contract
 from checker import names
 from checker.finding import Finding, Severity
 from checker.history import History
+from checker.registry.planned import Value
 from checker.report import odd, usual
 from checker.report.change import (
     Look,
     Suggestion,
     Suggestions,
-    Value,
     clip,
     leave_fp16,
     lower_lr,
@@ -26,8 +26,8 @@ from checker.report.change import (
     warm_up,
 )
 from checker.report.story import LOSSES, first, of_fold, unit_of
-from checker.report.wording import duration, number, share
 from checker.series import SMOOTH, Series, running_median
+from checker.wording import duration, number, share
 
 MOST = 4
 """More suggestions than this are a brochure."""

@@ -8,15 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 import contract
-from checker import judge
+from checker import judge, mask, wording
 from checker.events import Life
 from checker.finding import Action, Finding, Severity
 from checker.folds import Folds
 from checker.history import History
 from checker.names import TRAIN_LOSS, VAL_LOSS
-from checker.report import mask, wording
-from checker.report.wording import in_rows, number, place
 from checker.series import Series
+from checker.wording import in_rows, number, place
 
 _ACTS = {
     "looked-again": "looked again: still true",

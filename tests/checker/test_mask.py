@@ -2,7 +2,7 @@ import string
 
 import pytest
 
-from checker.report import mask
+from checker import mask
 
 ALNUM = string.ascii_letters + string.digits
 MIXED = "aB3dE5gH7jK9mN1pQ3sT5vX7zA9cE1gI3kM5oQ7sU9wY1bD3"

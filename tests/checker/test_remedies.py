@@ -7,7 +7,8 @@ from by_hand import CONFIG, NAN, case_of, experiment, falling, finding
 from checker.detectors import RULES
 from checker.events import Tick
 from checker.finding import Severity
-from checker.report import planned, remedies
+from checker.registry import planned
+from checker.report import remedies
 
 RUN = case_of(
     falling(100),

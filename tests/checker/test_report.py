@@ -9,7 +9,8 @@ import contract
 from checker.events import Row, Unreadable
 from checker.finding import Action, Severity
 from checker.judge import Case, Episode, step
-from checker.report import pages, planned, stacks, story
+from checker.registry import planned
+from checker.report import pages, stacks, story
 
 EVIL = "a|b <script>x</script>\n\n# heading `c` \x1b[31m[l](http://x) sk-" + "aB3" * 10
 KILLED = {"state": "killed", "run_id": "r1", "best_metrics": {"val_loss": 1.25}}

@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import contract
-from checker.registry import failures, ideas, record
+from checker import mask
+from checker.registry import failures, ideas, planned, record
 from checker.registry.catalog import entries
 from checker.registry.compare import difference, ranking
 from checker.registry.find import find as named
 from checker.registry.separate import separators
-from checker.report import checklist, mask, planned
+from checker.report import checklist
 
 LOWER = ("exp-001.1", "lower the learning rate from 0.1 to 0.03", "[optimizer]\nlr = 0.03")
 

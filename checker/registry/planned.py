@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from checker.report.change import Value
+Value = float | int | str | list[float]
+"""What a setting is changed to."""
 
 BEGIN = "<!-- checker: begin -->"
 END = "<!-- checker: end -->"

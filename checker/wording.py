@@ -6,7 +6,7 @@ import math
 import re
 from datetime import UTC, datetime
 
-from checker.report import mask
+from checker import mask
 
 
 def number(value: float) -> str:
