@@ -8,7 +8,7 @@ it, and a person believes that the night's run is still going.
 
 How it decides: the process must be proven gone (same machine, same boot, and its pid free or given to a process that
 started at another time) and stay gone for two seconds, which leaves time for a last write. "Unknown" is not "dead": a
-process on another machine is never called crashed. On real processes (make bench-live) it told of all 26 crashes with
+process on another machine is never called crashed. On real processes (make bench-live) it told of all 40 crashes with
 a status file within 3 seconds.
 
 What to do: look at the end of the run's output. Killed without a trace usually means the out-of-memory killer (see
