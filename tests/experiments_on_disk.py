@@ -68,16 +68,18 @@ def checkpoint(folder, name, content=b"weights"):
     return sha256
 
 
-def evaluate(
-    folder, value, *, name="best", metric="val_loss", data="validation", at="2026-11-21T12:00:00+00:00", **more
-):
+NOON = "2026-11-21T12:00:00+00:00"
+
+
+def evaluate(folder, value, *, metric="val_loss", direction=None, data="validation", at=NOON, **more):
     """An evaluation of a checkpoint, as `trainer eval` attaches it."""
-    path = folder / contract.CHECKPOINTS / f"{name}.pt"
+    path = folder / contract.CHECKPOINTS / "best.pt"
     config = json.loads((folder / contract.EXPERIMENT).read_text())["config"]
     entry = {
         "v": 1, "id": f"eval-{value}", "at": at, "experiment_id": folder.name,
-        "checkpoint": {"path": f"checkpoints/{name}.pt", "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
-        "data": {"name": data, "hash": f"hash of {data}", "samples": 5}, "metrics": {metric: value},
+        "checkpoint": {"path": "checkpoints/best.pt", "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+        "data": {"name": data, "hash": f"hash of {data}", "samples": 5},
+        "metric": {"name": metric, "direction": direction}, "metrics": {metric: value},
         "fingerprints": {"config": contract.config_hash(config)}, **more,
     }  # fmt: skip
     contract.append_line(folder / contract.EVALUATIONS, entry)

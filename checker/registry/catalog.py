@@ -17,6 +17,7 @@ import contract
 from checker import names, process
 from checker.events import Life
 from checker.finding import Severity
+from checker.registry.files import MAX_SIZE, stamp
 from checker.wording import in_rows
 
 CRASHED = "crashed"
@@ -28,14 +29,8 @@ _NO_NOTE = contract.Hypothesis()
 
 _OVER = frozenset({CRASHED, *(str(state) for state in contract.State if state.final)})
 
-_SOURCES = (
-    contract.EXPERIMENT,
-    contract.HYPOTHESIS,
-    contract.STATUS,
-    contract.RESULT,
-    contract.FINDINGS,
-    contract.PROMOTIONS,
-)
+_NEEDED = (contract.EXPERIMENT, contract.STATUS)
+_OPTIONAL = (contract.HYPOTHESIS, contract.RESULT, contract.FINDINGS, contract.PROMOTIONS)
 
 Stamps = tuple[contract.Stamp | None, ...]
 
@@ -103,7 +98,7 @@ def entries(root: Path) -> list[Entry]:
     """
     with os.scandir(root) as found:
         folders = sorted(
-            (item.name for item in found if not item.name.startswith(".") and _is_folder(item)), key=natural
+            (item.name for item in found if not item.name.startswith(".") and _is_folder(item, root)), key=natural
         )
     known = [_alive(entry) for name in folders if (entry := entry_of(f"{root}{os.sep}{name}")) is not None]
     known = _told_apart(known)
@@ -117,8 +112,11 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(part[:18]) if part.isdecimal() else -1, part) for part in parts]
 
 
-def _is_folder(item: os.DirEntry[str]) -> bool:
+def _is_folder(item: os.DirEntry[str], root: Path) -> bool:
+    """Whether it is a folder, and not one of those beside it under another name."""
     with suppress(OSError):
+        if item.is_symlink() and os.path.dirname(os.path.realpath(item.path)) == os.path.realpath(root):
+            return False
         return item.is_dir()
     return False
 
@@ -127,32 +125,42 @@ def entry_of(folder: Path | str) -> Entry | None:
     """The entry of one folder, or None when it is no experiment's."""
     place = f"{folder}{os.sep}"
     try:
-        stamps = tuple([_stamp(place + name) for name in _SOURCES])
-        if not any(stamps) and not os.path.exists(place + contract.METRICS):
+        stamps = [stamp(place + name) for name in _NEEDED]
+        more, odd = _optional(place)
+        stamps += more
+        if not any(stamps) and not odd and not os.path.exists(place + contract.METRICS):
             return None
-        return _read(str(folder), stamps)
+        entry = _read(str(folder), tuple(stamps))
     except (OSError, contract.Unreadable) as error:
-        return Entry(os.path.basename(folder), str(folder), status=UNREADABLE, error=str(error).replace(place, ""))
+        told = f"cannot be read ({error.strerror})" if isinstance(error, OSError) and error.strerror else str(error)
+        return Entry(os.path.basename(folder), str(folder), status=UNREADABLE, error=told.replace(place, ""))
+    return entry._replace(remark="; ".join(filter(None, (entry.remark, *odd)))) if odd else entry
 
 
-def _stamp(path: str) -> contract.Stamp | None:
-    try:
-        return contract.stamp(os.stat(path))
-    except FileNotFoundError:
-        return None
+def _optional(place: str) -> tuple[Stamps, list[str]]:
+    """The stamps of the files without which an experiment is one too, and what is odd about them."""
+    stamps, odd = list[contract.Stamp | None](), list[str]()
+    for name in _OPTIONAL:
+        try:
+            stamps.append(stamp(place + name, None if name == contract.FINDINGS else MAX_SIZE))
+        except contract.Unreadable as error:
+            stamps.append(None)
+            odd.append(str(error).replace(place, ""))
+    return tuple(stamps), odd
 
 
 @lru_cache(maxsize=1 << 16)
 def _read(folder: str, stamps: Stamps) -> Entry:
     """The entry in files with these stamps: of ten thousand folders usually one has changed since the last look."""
     place = f"{folder}{os.sep}"
-    about, noted, at, ended, journal, gate = stamps
+    about, at, noted, ended, journal, gate = stamps
     document = read_object(place + contract.EXPERIMENT) if about else {}
     status = read_object(place + contract.STATUS) if at else None
     note = note_of(Path(folder)) if noted else _NO_NOTE
     finding, forced = _top_finding(place + contract.FINDINGS) if journal else (None, "")
     state = _state(status, finding, forced)
-    result = _result(place + contract.RESULT, document) if ended and state == contract.State.COMPLETED else {}
+    done = ended and state == contract.State.COMPLETED
+    result, trouble = _result(place + contract.RESULT, document) if done else ({}, "")
     metric, direction, value = _primary(document.get("metric"), status or {}, result)
     tier, shortfalls = contract.tier(mapping(document.get("tiers")), value, direction, name=metric)
     tags, over = document.get("tags"), state in _OVER
@@ -175,7 +183,7 @@ def _read(folder: str, stamps: Stamps) -> Entry:
         created_at=str(document.get("created_at") or ""),
         tags=tuple(map(str, tags)) if isinstance(tags, list) else (),
         promoted=bool(gate) and _promoted(place + contract.PROMOTIONS),
-        remark=_newer(document),
+        remark="; ".join(filter(None, (_newer(document), _strange(status or {}), trouble))),
     )
 
 
@@ -225,13 +233,22 @@ def _state(status: Mapping[str, Any] | None, finding: Mapping[str, Any] | None, 
     return str(state)
 
 
-def _result(path: str, experiment: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The primary metric in `result.json`, unless the file is another experiment's, copied here."""
-    with suppress(OSError, contract.Unreadable):
+def _result(path: str, experiment: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """The primary metric in `result.json`, and what is odd about the file; another experiment's does not count."""
+    try:
         document = read_object(path)
-        if document.get("experiment_id") in (None, experiment.get("id")):
-            return mapping(document.get("primary_metric"))
-    return {}
+    except (OSError, contract.Unreadable):
+        return {}, f"{contract.RESULT} cannot be read"
+    if document.get("experiment_id") in (None, experiment.get("id")):
+        return mapping(document.get("primary_metric")), ""
+    return {}, f"{contract.RESULT} is about {document['experiment_id']}"
+
+
+def _strange(status: Mapping[str, Any]) -> str:
+    """A state that there is not."""
+    state = status.get("state")
+    known = state is None or state in list(contract.State)
+    return "" if known else f"{contract.STATUS} says {state!r}, which is no state: taken for running"
 
 
 def _primary(declared: object, status: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, str, float | None]:
@@ -251,9 +268,14 @@ def _primary(declared: object, status: Mapping[str, Any], result: Mapping[str, A
 def _promoted(path: str) -> bool:
     """Whether the last word about a promotion is not that it was taken back."""
     with suppress(OSError), open(path, "rb") as file:
-        kinds = [kind for line in file if (kind := _parsed(line).get("kind")) in ("promoted", "revoked")]
-        return kinds[-1:] == ["promoted"]
+        acts = [act for line in file if (act := _parsed(line)).get("kind") in ("promoted", "revoked")]
+        return bool(acts) and in_force(acts[-1])
     return False
+
+
+def in_force(act: Mapping[str, Any]) -> bool:
+    """Whether the last line about promotions says that a checkpoint is promoted."""
+    return act.get("kind") == "promoted" and isinstance(mapping(act.get("checkpoint")).get("sha256"), str)
 
 
 # ------------------------------------------------------------------------------------------ findings and failures

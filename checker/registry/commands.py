@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +147,9 @@ def _list(arguments: argparse.Namespace) -> int:
         for entry in found
         if arguments.status in (None, entry.status) and (arguments.tag is None or arguments.tag in entry.tags)
     ]
+    if not chosen and arguments.status not in (None, *(entry.status for entry in found)):
+        there = ", ".join(sorted({entry.status for entry in found}))
+        raise Complaint(f"--status {arguments.status}: none of the {len(found)} experiments is; there are: {there}")
     if arguments.json:
         for entry in chosen:
             _print_json(entry.document())
@@ -161,10 +164,13 @@ def _list(arguments: argparse.Namespace) -> int:
 def _counts(found: list[Entry], chosen: list[Entry]) -> Iterator[str]:
     from collections import Counter
 
+    from checker import wording
+
     counts = Counter(entry.status for entry in chosen)
     each = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
-    shown = f"{len(chosen)} of {len(found)}" if len(chosen) < len(found) else str(len(found))
-    yield f"{shown} experiments" + (f": {each}" if each else "")
+    all_ = wording.count(len(found), "experiment")
+    shown = f"{len(chosen)} of {all_}" if len(chosen) < len(found) else all_
+    yield shown + (f": {each}" if each else "")
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -260,15 +266,12 @@ def _promote(arguments: argparse.Namespace) -> int:
     from checker.registry.promotion import gate, promote, revoke
 
     entry, beside = _found(arguments.experiment, arguments.experiments)
-    try:
-        if arguments.revoke is not None:
-            return _revoked(entry, revoke(entry, arguments.revoke), arguments)
-        given = {"min_gain": arguments.min_gain, "min_dwell_minutes": arguments.min_dwell}
-        policy = _policy(Path(entry.folder).parent, arguments.policy, "promotion", given)
-        found = gate(entry, beside, arguments.checkpoint, policy)
-        kept = promote(entry, found) if found.passed and not arguments.dry_run else None
-    except OSError as error:
-        raise Complaint(f"{entry.folder} cannot be written: {error.strerror or error}") from None
+    if arguments.revoke is not None:
+        return _revoked(entry, _written(entry, lambda: revoke(entry, arguments.revoke)), arguments)
+    given = {"min_gain": arguments.min_gain, "min_dwell_minutes": arguments.min_dwell}
+    policy = _policy(Path(entry.folder).parent, arguments.policy, "promotion", given)
+    found = gate(entry, beside, arguments.checkpoint, policy)
+    kept = _written(entry, lambda: promote(entry, found)) if found.passed and not arguments.dry_run else None
     if arguments.json:
         _print_json({**found.document(), "promoted": kept is not None})
         return FINE if found.passed else FAILED
@@ -284,6 +287,13 @@ def _promote(arguments: argparse.Namespace) -> int:
     else:
         print(f"{clean(entry.id)} {path} is promoted. It is taken back with --revoke REASON")
     return FINE
+
+
+def _written(entry: Entry, write: Callable[[], Any]) -> Any:
+    try:
+        return write()
+    except OSError as error:
+        raise Complaint(f"{entry.folder} cannot be written: {error.strerror or error}") from None
 
 
 def _revoked(entry: Entry, kept: Any, arguments: argparse.Namespace) -> int:
@@ -304,7 +314,10 @@ def _verdict(arguments: argparse.Namespace) -> int:
     names = ("stop_on_tier", "max_iterations", "plateau_epsilon", "plateau_runs")
     given = {name: getattr(arguments, name) for name in names}
     policy = _policy(arguments.folder, arguments.policy, "loop", given)
-    answer = verdict.judge(_catalog(arguments.folder), policy)
+    known = _catalog(arguments.folder)
+    if not known:
+        raise Complaint(f"{arguments.folder}: no experiments yet, so nothing can be said about a loop of them")
+    answer = verdict.judge(known, policy)
     if arguments.json:
         _print_json(verdict.document(answer))
     else:
@@ -327,5 +340,6 @@ def _policy(root: Path, named: Path | None, table: str, given: dict[str, Any]) -
         try:
             limits_check.policy_value(getattr(policy, name), value, name)
         except ValueError as error:
-            raise Complaint(f"--{name.replace('_', '-')} {value}: {error}") from None
+            option = name.removesuffix("_minutes").replace("_", "-")
+            raise Complaint(f"--{option} {value}: {error}") from None
     return replace(policy, **typed)

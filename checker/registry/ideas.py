@@ -17,15 +17,16 @@ import contract
 from checker import mask
 from checker.registry import planned, record
 from checker.registry.catalog import Entry, natural
+from checker.registry.files import stamp
 
 ALIKE = 0.9
 """Jaccard similarity of two ideas from which one counts as the other said again (zero-operators' dead-end check)."""
 
-_WORD = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
+_WORD = re.compile(r"[<>=]+|[+-]?\w+(?:[._-]\w+)*")
 
 
 def words(text: str) -> frozenset[str]:
-    """The lower-cased words and numbers of a text."""
+    """The lower-cased words and numbers of a text, in any script, with their signs."""
     return frozenset(_WORD.findall(text.lower()))
 
 
@@ -63,8 +64,9 @@ def plans(entries: Sequence[Entry]) -> list[Planned]:
 
 
 def _ideas(path: str) -> Sequence[planned.Idea]:
-    with suppress(OSError):
-        return _ideas_in(path, contract.stamp(os.stat(path)))
+    with suppress(OSError, contract.Unreadable):
+        found = stamp(path)
+        return _ideas_in(path, found) if found else ()
     return ()
 
 

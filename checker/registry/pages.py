@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from checker.clean import clean
 from checker.registry import ideas
 from checker.registry.catalog import Entry, mapping
 from checker.registry.compare import Difference, Ranking
+from checker.registry.files import hashes
 from checker.registry.lineage import Family
 from checker.registry.promotion import Check as GateCheck
 from checker.registry.promotion import Gate, value_in
@@ -95,7 +97,7 @@ def shown(entry: Entry, beside: Sequence[Entry]) -> Iterator[str]:
     yield from _section("checkpoints and evaluations", _checkpoints(entry, record))
     plans = [idea for idea in ideas.plans(beside) if idea.origin.id == entry.id]
     yield from _section("next", (_idea(idea) for idea in plans))
-    there = [name for name in _PAGES if (record.folder / name).is_file()]
+    there = [name for name in _PAGES if os.path.isfile(record.folder / name)]
     yield from _section("to read", (str(Path(entry.folder, name)) for name in there))
     yield from _section("cannot be read", map(clean, record.faults))
 
@@ -135,20 +137,31 @@ def _idea(idea: ideas.Planned) -> str:
 
 def _checkpoints(entry: Entry, record: Record) -> Iterator[str]:
     """The checkpoints on disk, each with the evaluations of exactly that file."""
-    folder = record.folder / contract.CHECKPOINTS
     known: dict[str, str] = {}
-    for path in sorted(folder.glob("*.sha256")) if folder.is_dir() else ():
-        sha256 = next(iter(path.read_text("ascii", "replace").split()), "")
-        gone = "" if path.with_suffix("").is_file() else "  (missing)"
+    for path in _sealed(record.folder / contract.CHECKPOINTS):
+        try:
+            sha256 = hashes(path)[0]
+        except (contract.Unreadable, IndexError):
+            yield clean(f"{contract.CHECKPOINTS}/{path.name}  (its hash cannot be read)")
+            continue
+        gone = "" if path.is_file() else "  (missing)"
         twin = f"  (the same as {known[sha256]})" if sha256 in known else ""
-        yield clean(f"{contract.CHECKPOINTS}/{path.stem}  {sha256[:12]}{gone}{twin}")
+        yield clean(f"{contract.CHECKPOINTS}/{path.name}  {sha256[:12]}{gone}{twin}")
         for item in record.evaluations:
             if mapping(item.get("checkpoint")).get("sha256") == sha256 and not twin:
                 yield f"  {_evaluation(entry, item)}"
-        known.setdefault(sha256, path.stem)
+        known.setdefault(sha256, path.name)
     for item in record.evaluations:
         if mapping(item.get("checkpoint")).get("sha256") not in known:
             yield clean(f"of an earlier {mapping(item.get('checkpoint')).get('path')}: {_evaluation(entry, item)}")
+
+
+def _sealed(folder: Path) -> list[Path]:
+    """The checkpoints that have a hash beside them; none where the folder cannot be listed."""
+    try:
+        return [path.with_suffix("") for path in sorted(folder.glob("*.sha256"))]
+    except OSError:
+        return []
 
 
 def _evaluation(entry: Entry, item: Any) -> str:

@@ -8,7 +8,7 @@ is ever deleted.
 from __future__ import annotations
 
 import math
-import re
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import contract
 from checker import rows
 from checker.registry.catalog import Entry, mapping
+from checker.registry.files import digest, hashes
 from checker.registry.lineage import Family
 from checker.registry.policy import Promotion
 from checker.registry.record import Document, Record, read
-from checker.registry.verify import digest
 
 
 class Check(NamedTuple):
@@ -74,9 +74,8 @@ def gate(entry: Entry, beside: Sequence[Entry], name: str, policy: Promotion, no
         now: seconds since 1970; the clock when not given.
     """
     record = read(Path(entry.folder))
-    path = f"{contract.CHECKPOINTS}/{name}.pt" if name in ("best", "last") else name
-    file = record.folder / path
-    sha256 = digest(file) if file.is_file() else None
+    path, inside = _place(record.folder, name)
+    sha256 = digest(record.folder / path) if inside else None
     evaluated = [item for item in record.evaluations if mapping(item.get("checkpoint")).get("sha256") == sha256]
     about = _About(
         entry, record, policy, path, sha256, evaluated if sha256 else [], time.time() if now is None else now
@@ -85,6 +84,16 @@ def gate(entry: Entry, beside: Sequence[Entry], name: str, policy: Promotion, no
     checks += [*_better(about, beside), *_dwell(about)]
     step = mapping(evaluated[-1].get("checkpoint")).get("step") if sha256 and evaluated else None
     return Gate(entry.id, {"path": path, "sha256": sha256, "step": step}, tuple(checks))
+
+
+def _place(folder: Path, name: str) -> tuple[str, bool]:
+    """Where a checkpoint lies in its folder, and whether it does: another experiment's is none of this one's."""
+    if name in ("best", "last"):
+        return f"{contract.CHECKPOINTS}/{name}.pt", True
+    home = os.path.realpath(folder)
+    real = os.path.realpath(os.path.join(home, name))
+    inside = real.startswith(home + os.sep)
+    return (Path(os.path.relpath(real, home)).as_posix() if inside else name), inside
 
 
 @dataclass(frozen=True)
@@ -121,8 +130,12 @@ def _run(about: _About) -> Iterator[Check]:
     blocker = "" if done else f"{about.entry.id} is {state}: only a completed run can be promoted."
     yield _check("run completed", state, contract.STATUS, blocker, threshold="completed")
     rule, said = about.entry.rule, about.entry.finding
+    judged = (about.record.folder / contract.DIAGNOSIS).is_file()
     blocker = f"The checker's finding is not over: {said}." if about.entry.failure and rule else ""
-    yield _check("no critical finding", rule or "none", contract.FINDINGS, blocker, threshold="none")
+    if not judged:
+        blocker = f"No checker has judged the run yet: checker once {about.record.folder.parent}."
+    found = rule or ("none" if judged else None)
+    yield _check("no critical finding", found, contract.FINDINGS, blocker, threshold="none")
     result = mapping(about.record.result.get("primary_metric"))
     value = contract.number_in(result.get("value"))
     blocker = "" if value is not None and math.isfinite(value) else f"There is no finite result in {contract.RESULT}."
@@ -130,14 +143,17 @@ def _run(about: _About) -> Iterator[Check]:
 
 
 def _whole(about: _About) -> Iterator[Check]:
-    sidecar = about.record.folder / f"{about.path}.sha256"
-    known = re.findall(r"\b[0-9a-f]{64}\b", sidecar.read_text("ascii", "replace")) if sidecar.is_file() else []
+    sidecar = Path(f"{about.path}.sha256")
+    try:
+        known = hashes(about.record.folder / about.path) if about.sha256 else []
+    except contract.Unreadable:
+        known = []
     told = mapping(about.record.result.get("checkpoint"))  # another program's result may vouch for its checkpoint
     if told.get("path") == about.path and isinstance(told.get("sha256"), str):
         known = known or [told["sha256"]]
     blocker = ""
     if about.sha256 is None:
-        blocker = f"There is no checkpoint {about.path} in {about.entry.name}."
+        blocker = f"There is no checkpoint {about.path} in {about.entry.name}, or it cannot be read."
     elif not known:
         blocker = f"{about.path} has no hash, beside it or in {contract.RESULT}: nobody can tell whether it is whole."
     elif about.sha256 not in known:
@@ -156,7 +172,8 @@ def _evaluated(about: _About) -> Iterator[Check]:
         others = len(about.record.evaluations) - len(about.evaluations)
         more = f" ({others} of other or earlier checkpoints do not count)" if others else ""
         blocker = (
-            f"{about.path} has {good} evaluation{'' if good == 1 else 's'} with a finite {about.entry.metric}, asked "
+            f"{about.path} has {good} evaluation{'' if good == 1 else 's'} with a finite "
+            f"{about.entry.metric or 'metric (none is declared)'}, asked "
             f"{'is' if asked == 1 else 'are'} {asked}{more}: trainer eval {about.entry.id}."
         )
     yield _check("evaluations", good, contract.EVALUATIONS, blocker, threshold=asked)
@@ -185,10 +202,29 @@ def _fingerprints(about: _About) -> Iterator[Check]:
             blocker = f"The run was made with another {part} than the experiment was created for."
         yield _check(f"{part} of the run", ran.get(part), contract.RESULT, blocker, baseline=asked.get(part))
     for item in about.evaluations:
-        used = mapping(item.get("fingerprints")).get("config")
-        if used != config:
-            told = f"Evaluation {item.get('id')} was made with another config than the experiment has."
-            yield _check("config of the evaluation", used, contract.EVALUATIONS, told, baseline=config)
+        yield from _evaluation(about, item, {"config": config, "code": ran.get("code")})
+
+
+def _evaluation(about: _About, item: Document, ran: Mapping[str, Any]) -> Iterator[Check]:
+    """An evaluation must be of this experiment, by its metric, with the config and the code of the run."""
+    name, metric = f"Evaluation {item.get('id')}", mapping(item.get("metric"))
+    used = mapping(item.get("fingerprints"))
+    known = {
+        "experiment": (item.get("experiment_id"), about.entry.id, f"{name} is about another experiment."),
+        "metric": (metric.get("name"), about.entry.metric, f"{name} was made for another metric."),
+        "direction": (metric.get("direction"), about.entry.direction, f"{name} takes better for worse."),
+        "code": (
+            used.get("code"),
+            ran["code"],
+            f"{name} was made with other code than the run.",
+        ),
+    }
+    found = {what: row for what, row in known.items() if row[0] is not None and row[1] and row[0] != row[1]}
+    if used.get("config") != ran["config"]:
+        told = f"{name} was made with another config than the experiment has."
+        found["config"] = (used.get("config"), ran["config"], told)
+    for what, (actual, asked, told) in found.items():
+        yield _check(f"{what} of the evaluation", actual, contract.EVALUATIONS, told, baseline=asked)
 
 
 def _floor(about: _About) -> Iterator[Check]:
@@ -216,20 +252,28 @@ def _better(about: _About, beside: Sequence[Entry]) -> Iterator[Check]:
     baseline = value_in(theirs[-1], about.entry.metric) if theirs else None
     source = f"{who.name}/{contract.EVALUATIONS}"
     if value is None or baseline is None or not (math.isfinite(value) and math.isfinite(baseline)):
-        told = f"There is nothing to compare with: {who.id} has no evaluation on {data.get('name') or 'the same data'}"
-        blocker = f"{told}; trainer eval {who.id}."
+        blocker = _no_rival(about, who, data)
         yield _check("better than its baseline", None, source, blocker, threshold=about.policy.min_gain)
         return
     found = contract.gain(value, baseline, about.entry.direction)
     blocker = ""
     if found < about.policy.min_gain:
         way = "better" if found > 0 else "worse" if found < 0 else "no better"
-        by = f"by {abs(found):.4g} " if found else ""
+        by = f"{abs(found):.4g} " if found else ""
         blocker = (
             f"{about.entry.metric} {value:.6g} is {by}{way} than that of {who.id} ({baseline:.6g}); asked is a gain of "
             f"at least {about.policy.min_gain:g}."
         )
     yield _check("better than its baseline", found, source, blocker, baseline=baseline, threshold=about.policy.min_gain)
+
+
+def _no_rival(about: _About, who: Entry, data: Mapping[str, Any]) -> str:
+    """Whose evaluation is missing for a comparison, as a sentence."""
+    if about.value is None or not math.isfinite(about.value):
+        return f"There is nothing to compare with {who.id}: {about.entry.id} has no finite evaluation of its own."
+    name = data.get("name")
+    on = "" if name == "validation" else f" --data {name}"
+    return f"There is nothing to compare with: {who.id} has no evaluation on {name}; trainer eval {who.id}{on}."
 
 
 def _rival(about: _About, beside: Sequence[Entry]) -> tuple[Entry, Record] | None:
@@ -257,11 +301,14 @@ def _dwell(about: _About) -> Iterator[Check]:
 
 
 def promote(entry: Entry, found: Gate) -> Document:
-    """Writes down that the checkpoint is promoted, with every check.
+    """Writes down that the checkpoint is promoted, with every check; nothing where it is promoted already.
 
     Raises:
         OSError: the folder cannot be written.
     """
+    kept = read(Path(entry.folder)).promoted
+    if kept is not None and mapping(kept.get("checkpoint")).get("sha256") == found.checkpoint["sha256"]:
+        return kept
     return _append(entry, {"kind": "promoted", **found.document()})
 
 

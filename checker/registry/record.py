@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import contract
-from checker.registry.catalog import mapping, read_object
+from checker.registry.catalog import in_force, mapping, read_object
+from checker.registry.files import content, stamp
 
 Document = dict[str, Any]
 
@@ -41,10 +41,8 @@ class Record:
     @property
     def promoted(self) -> Document | None:
         """The promotion in force, or None."""
-        last = next(
-            (entry for entry in reversed(self.promotions) if entry.get("kind") in ("promoted", "revoked")), None
-        )
-        return last if last is not None and last["kind"] == "promoted" else None
+        acts = [act for act in self.promotions if act.get("kind") in ("promoted", "revoked")]
+        return acts[-1] if acts and in_force(acts[-1]) else None
 
 
 def read(folder: Path) -> Record:
@@ -63,23 +61,17 @@ def read(folder: Path) -> Record:
 
 def _object(path: Path, faults: list[str]) -> Document:
     try:
-        return read_object(str(path))
-    except FileNotFoundError:
-        return {}
+        return read_object(str(path)) if content(path) is not None else {}
     except contract.Unreadable as error:
         faults.append(str(error).replace(f"{path.parent}/", ""))
-    except OSError as error:
-        faults.append(f"{path.name}: {error.strerror or error}")
     return {}
 
 
 def _lines(path: Path, faults: list[str]) -> Iterator[Document]:
     try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        faults.append(f"{path.name}: {error.strerror or error}")
+        text = content(path) or b""
+    except contract.Unreadable as error:
+        faults.append(str(error).replace(f"{path.parent}/", ""))
         return
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -112,7 +104,8 @@ def config_of(folder: str) -> Mapping[str, Any]:
     """The configuration of an experiment as dotted keys; empty where there is none to read."""
     path = f"{folder}/{contract.EXPERIMENT}"
     try:
-        return _config_in(path, contract.stamp(Path(path).stat()))
+        found = stamp(path)
+        return _config_in(path, found) if found else {}
     except (OSError, contract.Unreadable):
         return {}
 
@@ -159,7 +152,8 @@ def core_of(folder: str) -> str | None:
     """The `core` of an experiment on disk; None where it has no configuration."""
     path = f"{folder}/{contract.EXPERIMENT}"
     try:
-        return _core_in(path, contract.stamp(os.stat(path)))
+        found = stamp(path)
+        return _core_in(path, found) if found else None
     except (OSError, contract.Unreadable):
         return None
 

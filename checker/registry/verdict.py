@@ -16,7 +16,7 @@ import contract
 from checker.registry import ideas
 from checker.registry.catalog import Entry, mapping
 from checker.registry.policy import Loop
-from checker.registry.record import read
+from checker.registry.record import core_of, read
 
 
 class Verdict(StrEnum):
@@ -120,8 +120,8 @@ def _plateau(compared: Sequence[Entry], policy: Loop) -> str:
         if better > policy.plateau_epsilon * abs(before.value):
             return ""
     return (
-        f"None of the last {policy.plateau_runs} runs is more than {policy.plateau_epsilon:.3g} of it better than "
-        f"{before.metric} {before.value:g} of {before.id}."
+        f"None of the last {policy.plateau_runs} runs has improved on {before.metric} {before.value:g} of {before.id} "
+        f"by more than {policy.plateau_epsilon:.2%}."
     )
 
 
@@ -131,6 +131,7 @@ def _dead_end(over: Sequence[Entry], entries: Sequence[Entry], policy: Loop) -> 
         return ""
     newest = over[-1]
     earlier = [entry for entry in over[:-1] if entry.hypothesis]
+    earlier = [entry for entry in earlier if _may_be_one(newest, entry)]
     found = ideas.repeated(newest, earlier) if newest.hypothesis else None
     if found is not None and found[1] >= policy.dead_end_similarity:
         return f"{newest.id} tried what {found[0].id} had tried: their hypotheses are {found[1]:.0%} alike."
@@ -140,6 +141,12 @@ def _dead_end(over: Sequence[Entry], entries: Sequence[Entry], policy: Loop) -> 
     if plans and all(idea.tried is not None for idea in plans):
         return f"All {len(plans)} planned ideas have been tried."
     return ""
+
+
+def _may_be_one(entry: Entry, other: Entry) -> bool:
+    """Whether two experiments may have done the same: not when both have a configuration, and these differ."""
+    cores = {core_of(entry.folder), core_of(other.folder)}
+    return None in cores or len(cores) == 1
 
 
 def document(answer: Answer) -> dict[str, Any]:

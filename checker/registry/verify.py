@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 import os
@@ -14,6 +13,7 @@ import contract
 from checker import process, tail
 from checker.events import Life, Row, Unreadable
 from checker.registry.catalog import Entry, mapping
+from checker.registry.files import digest, hashes
 from checker.registry.lineage import Family
 from checker.registry.record import Record, read
 
@@ -34,9 +34,28 @@ def verify(entry: Entry, beside: Sequence[Entry]) -> list[Check]:
         beside: all experiments of its folder, itself included.
     """
     record = read(Path(entry.folder))
-    found = [*_faults(record), *_experiment(entry, record, beside), *_status(entry, record), *_metrics(entry, record)]
-    found += [*_checkpoints(record), *_result(entry, record), *_evaluations(record), *_reports(entry, record)]
-    return [*found, *_left_behind(record.folder)]
+    parts = {
+        "": _faults(record),
+        contract.EXPERIMENT: _experiment(entry, record, beside),
+        contract.STATUS: _status(entry, record),
+        contract.METRICS: _metrics(entry, record),
+        contract.CHECKPOINTS: _checkpoints(record),
+        contract.RESULT: _result(entry, record),
+        contract.EVALUATIONS: _evaluations(record),
+        contract.FINDINGS: _reports(entry, record),
+        "folder": _left_behind(record.folder),
+    }
+    return [check for artefact, checks in parts.items() for check in _read_through(artefact, checks)]
+
+
+def _read_through(artefact: str, checks: Iterator[Check]) -> Iterator[Check]:
+    """The checks; what cannot even be read is one that has failed."""
+    try:
+        yield from checks
+    except OSError as error:
+        yield _bad(artefact, f"cannot be read ({error.strerror or error})")
+    except contract.Unreadable as error:
+        yield _bad(artefact, str(error).rpartition(f"{artefact}/")[2])
 
 
 def _good(artefact: str, told: str) -> Check:
@@ -59,7 +78,7 @@ def _experiment(entry: Entry, record: Record, beside: Sequence[Entry]) -> Iterat
         if not any(fault.startswith(name) for fault in record.faults):
             yield _bad(name, "is missing: nothing says what was tried, and by which metric it is judged")
         return
-    troubles = [*_identity(entry, document, beside), *_declared(document)]
+    troubles = [*_kinds(document), *_identity(entry, document, beside), *_declared(document)]
     yield from (_bad(name, told) for told in troubles)
     if not troubles:
         yield _good(name, f"says what is tried, by {mapping(document.get('metric')).get('name')}")
@@ -89,6 +108,25 @@ def _declared(document: Mapping[str, Any]) -> Iterator[str]:
         if found != recorded:
             yield f"config has been edited: its hash is {found}, the one recorded at its creation is {recorded}"
     yield from _tiers(mapping(document.get("tiers")), str(metric.get("direction")))
+
+
+_OBJECTS = ("config", "metric", "tiers", "budget", "schedule", "fingerprints")
+_TEXTS = ("id", "name", "parent", "hypothesis", "rationale", "created_at")
+
+
+def _kinds(document: Mapping[str, Any]) -> Iterator[str]:
+    """Values of a kind that no reader can use."""
+    known = {key: value for key, value in document.items() if value is not None}
+    wrong = {name: "an object" for name in _OBJECTS if not isinstance(known.get(name, {}), Mapping)}
+    wrong |= {name: "text" for name in _TEXTS if not isinstance(known.get(name, ""), str)}
+    if not isinstance(known.get("tags", []), list):
+        wrong["tags"] = "a list of text"
+    for name, kind in wrong.items():
+        yield f"{name} = {document[name]!r} must be {kind}"
+    for table in ("tiers", "budget"):
+        for key, value in mapping(known.get(table)).items():
+            if value is not None and contract.number_in(value) is None:
+                yield f"{table}.{key} = {value!r} must be a number"
 
 
 def _tiers(tiers: Mapping[str, Any], direction: str) -> Iterator[str]:
@@ -125,10 +163,10 @@ def _metrics(entry: Entry, record: Record) -> Iterator[Check]:
             yield _bad(contract.METRICS, "is missing: the run has left no curve")
         return
     count, last, bad = 0, None, list[Unreadable]()
-    for event in tail.Decoder().feed(path.read_bytes() + b"\n"):
+    for event in _events(path):
         if isinstance(event, Row):
             count, last = count + 1, event
-        elif isinstance(event, Unreadable):
+        else:
             bad.append(event)
     for item in bad[:5]:
         yield _bad(f"{contract.METRICS}:{item.line}", item.reason)
@@ -140,30 +178,36 @@ def _metrics(entry: Entry, record: Record) -> Iterator[Check]:
         yield _good(contract.METRICS, f"{count:,} rows" + (f" up to step {last.step}" if last and last.step else ""))
 
 
+def _events(path: Path) -> Iterator[Row | Unreadable]:
+    """Every line of a log; one that is torn at the end is a line too."""
+    decoder = tail.Decoder()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            yield from decoder.feed(block)
+    yield from decoder.feed(b"\n")
+
+
 def _checkpoints(record: Record) -> Iterator[Check]:
     folder = record.folder / contract.CHECKPOINTS
-    for path in sorted(folder.glob("*")) if folder.is_dir() else ():
-        name = f"{contract.CHECKPOINTS}/{path.name}"
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.suffix == ".sha256":
             if not path.with_suffix("").exists():
-                yield _bad(name, "vouches for a checkpoint that is not there")
-            continue
-        sidecar = path.with_name(f"{path.name}.sha256")
-        if not sidecar.exists():
-            if path.is_file() and not path.name.startswith("."):
-                yield _bad(name, f"has no {sidecar.name} beside it, so damage would not show")
-            continue
-        found = digest(path)
-        if found in sidecar.read_text("ascii", "replace").split():
-            yield _good(name, f"SHA-256 {found[:12]}…")
-        else:
-            yield _bad(name, f"is damaged: its SHA-256 is {found[:12]}…, not the one in {sidecar.name}")
+                told = "vouches for a checkpoint that is not there"
+                yield _bad(f"{contract.CHECKPOINTS}/{path.name}", told)
+        elif path.is_file() and not path.name.startswith("."):
+            yield from _read_through(f"{contract.CHECKPOINTS}/{path.name}", _checkpoint(path))
 
 
-def digest(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _checkpoint(path: Path) -> Iterator[Check]:
+    name, known, found = f"{contract.CHECKPOINTS}/{path.name}", hashes(path), digest(path)
+    if found is None:
+        yield _bad(name, "cannot be read")
+    elif not known:
+        yield _bad(name, f"has no {path.name}.sha256 beside it, so damage would not show")
+    elif found in known:
+        yield _good(name, f"SHA-256 {found[:12]}…")
+    else:
+        yield _bad(name, f"is damaged: its SHA-256 is {found[:12]}…, not the one in {path.name}.sha256")
 
 
 def _result(entry: Entry, record: Record) -> Iterator[Check]:
@@ -209,11 +253,11 @@ def _contradictions(entry: Entry, record: Record) -> Iterator[str]:
 def _evaluations(record: Record) -> Iterator[Check]:
     for entry in record.evaluations:
         checkpoint = mapping(entry.get("checkpoint"))
-        path = record.folder / str(checkpoint.get("path"))
+        found = digest(record.folder / str(checkpoint.get("path")))
         name = f"{contract.EVALUATIONS} {entry.get('id')}"
-        if not path.is_file():
-            yield _bad(name, f"its checkpoint {checkpoint.get('path')} is not there any more")
-        elif digest(path) != checkpoint.get("sha256"):
+        if found is None:
+            yield _bad(name, f"its checkpoint {checkpoint.get('path')} is not there any more, or cannot be read")
+        elif found != checkpoint.get("sha256"):
             yield _bad(name, f"is about an earlier {checkpoint.get('path')}: that file has changed since")
         else:
             yield _good(name, f"about {checkpoint.get('path')}, on {mapping(entry.get('data')).get('name')}")
@@ -231,8 +275,7 @@ def _reports(entry: Entry, record: Record) -> Iterator[Check]:
     kept = record.promoted
     if kept is not None:
         checkpoint = mapping(kept.get("checkpoint"))
-        path = record.folder / str(checkpoint.get("path"))
-        whole = path.is_file() and digest(path) == checkpoint.get("sha256")
+        whole = digest(record.folder / str(checkpoint.get("path"))) == checkpoint.get("sha256")
         told = f"{checkpoint.get('path')} is {'' if whole else 'not '}the file that was promoted"
         yield Check(contract.PROMOTIONS, whole, told)
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 from dataclasses import asdict
 
@@ -241,3 +242,52 @@ def test_a_run_whose_process_is_gone_is_not_called_running_although_nobody_watch
     folder = add(tmp_path, "exp-001")
     put(folder, contract.STATUS, {"state": "running", "process": asdict(process)})
     assert by_id(tmp_path)["exp-001"].status == status
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        (contract.EXPERIMENT, "unreadable"),
+        (contract.STATUS, "unreadable"),
+        (contract.RESULT, "completed"),
+        (contract.FINDINGS, "completed"),
+        (contract.HYPOTHESIS, "completed"),
+        (contract.PROMOTIONS, "completed"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["pipe", "folder", "huge"])
+def test_what_is_no_plain_file_is_named_and_never_waited_for(tmp_path, name, status, kind):
+    if (name, kind) == (contract.FINDINGS, "huge"):
+        pytest.skip("a journal may be long")
+    path = add(tmp_path, "exp-001", value=1.0) / name
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.touch()
+        os.truncate(path, 1 << 33)
+    (found,) = entries(tmp_path)
+    assert found.status == status
+    assert name in found.error + found.remark
+
+
+def test_a_link_to_an_experiment_is_no_second_one(tmp_path):
+    add(tmp_path, "exp-001", value=1.0)
+    (tmp_path / "exp-002").symlink_to(tmp_path / "exp-001")
+    elsewhere = add(tmp_path / "elsewhere", "exp-003", value=1.0)
+    (tmp_path / "exp-003").symlink_to(elsewhere)
+    assert sorted(by_id(tmp_path)) == ["exp-001", "exp-003"]
+
+
+def test_a_state_that_there_is_not_is_told(tmp_path):
+    put(add(tmp_path, "exp-001"), contract.STATUS, {"state": "nonsense"})
+    assert "says 'nonsense', which is no state" in by_id(tmp_path)["exp-001"].remark
+
+
+def test_half_a_character_in_a_hypothesis_costs_nothing(tmp_path, call):
+    add(tmp_path, "exp-001", hypothesis="half \ud800 of one", value=1.0)
+    code, out, _ = call("list", tmp_path)
+    assert (code, "half" in out) == (0, True)
+    out.encode()

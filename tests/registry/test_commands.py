@@ -62,6 +62,17 @@ def test_list(call):
     assert call("list", "--tag", "base")[1].splitlines()[1].startswith("exp-001")
 
 
+@pytest.mark.usefixtures("root")
+def test_a_status_that_no_experiment_has_names_those_that_there_are(call):
+    code, _, err = call("list", "--status", "done")
+    assert (code, "there are: completed, killed" in err) == (2, True)
+
+
+def test_a_verdict_on_nothing_is_none(tmp_path, call):
+    code, _, err = call("verdict", tmp_path)
+    assert (code, "no experiments yet" in err) == (2, True)
+
+
 def test_list_of_nothing(tmp_path, call):
     code, _, err = call("list", tmp_path)
     assert (code, "no experiments (trainer new, or trainer run SPEC, makes one)" in err) == (2, True)

@@ -94,17 +94,30 @@ BLOCKED = {
         lambda f: evaluate(f, 0.9, fingerprints=prints({"a": 1})),
         "Evaluation eval-0.9 was made with another config",
     ),
+    "evaluated with other code": (
+        lambda f: evaluate(f, 0.9, fingerprints={**prints({"optimizer": {"lr": 0.1}}), "code": {"commit": "x"}}),
+        "Evaluation eval-0.9 was made with other code than the run.",
+    ),
+    "an evaluation of another": (
+        lambda f: evaluate(f, 0.9, experiment_id="exp-777"),
+        "Evaluation eval-0.9 is about another experiment.",
+    ),
+    "an evaluation that turns better into worse": (
+        lambda f: evaluate(f, 0.9, direction="max"),
+        "Evaluation eval-0.9 takes better for worse.",
+    ),
+    "never judged": (lambda f: (f / contract.DIAGNOSIS).unlink(), "No checker has judged the run yet: checker once"),
     "below the floor": (
         lambda f: edited(f, contract.EXPERIMENT, tiers={"must_pass": 0.5}),
         "val_loss is 0.95 in the evaluation, the floor (must_pass) is 0.5.",
     ),
     "worse than its parent": (
         lambda f: evaluate(f, 1.75),
-        "val_loss 1.75 is by 0.25 worse than that of exp-001 (1.5); asked is a gain of at least 0.",
+        "val_loss 1.75 is 0.25 worse than that of exp-001 (1.5); asked is a gain of at least 0.",
     ),
     "on other data than its parent": (
         lambda f: evaluate(f, 0.5, data="other"),
-        "exp-001 has no evaluation on other; trainer eval exp-001.",
+        "exp-001 has no evaluation on other; trainer eval exp-001 --data other.",
     ),
 }  # fmt: skip
 
@@ -157,6 +170,7 @@ def test_a_promotion_is_kept_revoked_and_kept_again(root):
     entry, _ = named("exp-002", root)
     assert revoke(entry, "x") is None
     promote(entry, asked(root))
+    promote(entry, asked(root))  # twice is once
     assert revoke(entry, "the data leaked")["reason"] == "the data leaked"
     assert entry_of(entry.folder).standing == "completed"
     promote(entry, asked(root))
@@ -184,3 +198,17 @@ def test_a_result_may_vouch_for_its_checkpoint(root):
     assert asked(root).passed
     (root / "exp-002/checkpoints/best.pt").write_bytes(b"x")
     assert "is damaged or was replaced" in " ".join(asked(root).blockers)
+
+
+@pytest.mark.parametrize("how", ["../exp-001/checkpoints/best.pt", "{root}/exp-001/checkpoints/best.pt"])
+def test_the_checkpoint_of_another_experiment_is_none_of_this_one(root, how):
+    found = asked(root, checkpoint=how.format(root=root))
+    assert not found.passed
+    assert any(blocker.startswith("There is no checkpoint ") for blocker in found.blockers)
+
+
+@pytest.mark.parametrize("how", ["checkpoints/best.pt", "{root}/exp-002/checkpoints/best.pt"])
+def test_a_path_inside_is_kept_relative_to_the_folder(root, how):
+    found = asked(root, checkpoint=how.format(root=root))
+    assert found.passed
+    assert found.checkpoint["path"] == "checkpoints/best.pt"

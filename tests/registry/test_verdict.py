@@ -115,6 +115,21 @@ def test_the_same_hypothesis_again_is_a_dead_end(tmp_path):
     assert verdict(tmp_path, plateau_runs=2, dead_end_similarity=1.0).verdict is Verdict.DEAD_END
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("скорость 0.1 лучше", "ширина 0.1 хуже"),
+        ("the best lr is < 0.1", "the best lr is > 0.1"),
+        ("width 32 and depth 64", "width 64 and depth 32"),
+    ],
+    ids=["other script", "a sign", "another order"],
+)
+def test_what_only_looks_alike_is_no_dead_end(tmp_path, one, other):
+    runs(tmp_path, 5.0, hypothesis=one, config={"width": 32, "depth": 64})
+    runs(tmp_path, 3.0, start=2, hypothesis=other, config={"width": 64, "depth": 32})
+    assert verdict(tmp_path).verdict is Verdict.CONTINUE
+
+
 def test_when_every_planned_idea_has_been_tried_there_is_nothing_left(tmp_path):
     first = add(tmp_path, "exp-001", value=5.0)
     plan(first, ("exp-001.1", "raise the rate", "[optimizer]\nlr = 0.5"), ("exp-001, by hand", "look at it", ""))

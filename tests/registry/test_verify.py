@@ -47,6 +47,10 @@ def left_over(folder):
     (folder / "checkpoints" / ".best.pt.12.0.tmp").write_bytes(b"x")
 
 
+def evaluate_at(folder, path):
+    contract.append_line(folder / contract.EVALUATIONS, {"id": "long", "checkpoint": {"path": path}})
+
+
 def spoil_line(path):
     path.write_text(path.read_text() + "{oops\n")
 
@@ -158,6 +162,26 @@ SPOILT = {
         lambda f: (f / contract.FINDINGS).write_text('{"kind": "ti'),
         "findings.jsonl",
         "ends in the middle of a line",
+    ),
+    "odd values": (
+        lambda f: edited(f, contract.EXPERIMENT, tags="x"),
+        "experiment.json",
+        "tags = 'x' must be a list of text",
+    ),
+    "a budget in words": (
+        lambda f: edited(f, contract.EXPERIMENT, budget={"steps": "many"}),
+        "experiment.json",
+        "budget.steps = 'many' must be a number",
+    ),
+    "a hash that is a folder": (
+        lambda f: ((f / "checkpoints/best.pt.sha256").unlink(), (f / "checkpoints/best.pt.sha256").mkdir()),
+        "checkpoints/best.pt",
+        "is no regular file",
+    ),
+    "a name too long": (
+        lambda f: evaluate_at(f, "x" * 5000),
+        "evaluations.jsonl long",
+        "is not there any more, or cannot be read",
     ),
     "left over": (left_over, "checkpoints/.best.pt.12.0.tmp", "was left behind by a write that broke off"),
 }
