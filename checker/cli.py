@@ -257,6 +257,7 @@ def _once(arguments: argparse.Namespace) -> int:
     from checker.finding import Severity
     from checker.show import line
     from checker.terms import Mode
+    from checker.wording import count
 
     root = _root(arguments.folder)
     limits = _limits(root, arguments.limits)
@@ -276,7 +277,8 @@ def _once(arguments: argparse.Namespace) -> int:
         print(line(notice))
     found = [finding.severity for run in runs for finding in run.case.open_findings()]
     worst = max((severity.rank for severity in found), default=0)
-    print(f"{len(runs)} runs, {sum(severity is not Severity.INFO for severity in found)} open findings")
+    told = sum(severity is not Severity.INFO for severity in found)
+    print(f"{count(len(runs), 'run')}, {count(told, 'open finding')}")
     broken = any(notice.text.startswith("cannot be judged") for notice in notices)
     return BROKEN if broken else (HEALTHY, WARNED, BROKEN)[worst]
 

@@ -168,6 +168,8 @@ def done(history: History, state: contract.State | None) -> float | None:
 
 
 def _extent(history: History, state: contract.State | None) -> str:
+    if history.index < 0:
+        return "The log has no readable row."
     rows = f"{wording.count(history.index + 1, 'row')} up to {place(max(history.index, 0), history.step)}"
     planned = f" of {history.total_steps} planned" if history.total_steps and history.step is not None else ""
     share = done(history, state)
