@@ -103,7 +103,8 @@ def entries(root: Path) -> list[Entry]:
     known = [_alive(entry) for name in folders if (entry := entry_of(f"{root}{os.sep}{name}")) is not None]
     known = _told_apart(known)
     by_id = {entry.id: entry for entry in known}
-    return [_related(entry, by_id) for entry in known]
+    circles = _circles(by_id)
+    return [_related(entry, by_id, circles) for entry in known]
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -375,17 +376,35 @@ def _told_apart(known: list[Entry]) -> list[Entry]:
     return [entry if keeper[entry.id] is entry else copy for entry, copy in zip(known, copies, strict=True)]
 
 
-def _related(entry: Entry, by_id: Mapping[str, Entry]) -> Entry:
-    """The entry with what its parent adds to it: the gain, or that there is none."""
+def _related(entry: Entry, by_id: Mapping[str, Entry], circles: frozenset[str]) -> Entry:
+    """The entry with what its parent adds to it: the gain, or why there is none."""
     if entry.parent is None:
         return entry
     parent = by_id.get(entry.parent)
-    if parent is None or parent is entry:
-        told = f"its parent {entry.parent} is not here" if parent is None else "it is its own parent"
-        return entry._replace(remark="; ".join(filter(None, (entry.remark, told))))
-    if entry.metric != parent.metric or not _finite(entry.value) or not _finite(parent.value):
+    if parent is None or entry.id in circles:
+        told = f"its parent {entry.parent} is not here" if parent is None else "its parents go in a circle"
+        entry = entry._replace(remark="; ".join(filter(None, (entry.remark, told))))
+    if parent is None or parent is entry or entry.metric != parent.metric:
+        return entry
+    if not _finite(entry.value) or not _finite(parent.value):
         return entry
     return entry._replace(gain=contract.gain(entry.value or 0.0, parent.value or 0.0, entry.direction))
+
+
+def _circles(by_id: Mapping[str, Entry]) -> frozenset[str]:
+    """The ids that are their own ancestors."""
+    found, done = set[str](), set[str]()
+    for start in by_id:
+        line: dict[str, None] = {}
+        at: str | None = start
+        while at in by_id and at not in done and at not in line:
+            line[at] = None
+            at = by_id[at].parent
+        if at in line:
+            ids = list(line)
+            found.update(ids[ids.index(at) :])
+        done.update(line)
+    return frozenset(found)
 
 
 def _finite(value: float | None) -> bool:

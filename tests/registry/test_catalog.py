@@ -179,6 +179,12 @@ def test_a_broken_line_is_told_and_ends(tmp_path, pairs, line, told):
     assert len(list(found.tree(known[pairs[0][0]]))) <= len(pairs)
 
 
+def test_a_circle_is_told_of_those_in_it_only(tmp_path):
+    _, known = chain(tmp_path, ("a", "c"), ("b", "a"), ("c", "b"), ("d", "c"), ("e", "e"), ("f", None), ("g", "f"))
+    told = {name for name, entry in known.items() if "its parents go in a circle" in entry.remark}
+    assert told == {"a", "b", "c", "e"}
+
+
 def test_a_tree_holds_everybody_once_behind_the_parent(tmp_path):
     found, known = chain(tmp_path, ("a", None), ("b", "a"), ("c", "a"), ("d", "b"), ("e", "d"), ("f", "x"))
     assert [(place.depth, place.entry.id) for place in found.tree(known["a"])] == [
