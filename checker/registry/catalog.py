@@ -384,7 +384,7 @@ def _related(entry: Entry, by_id: Mapping[str, Entry], circles: frozenset[str]) 
     if parent is None or entry.id in circles:
         told = f"its parent {entry.parent} is not here" if parent is None else "its parents go in a circle"
         entry = entry._replace(remark="; ".join(filter(None, (entry.remark, told))))
-    if parent is None or parent is entry or entry.metric != parent.metric:
+    if parent is None or parent.id == entry.id or entry.metric != parent.metric:
         return entry
     if not _finite(entry.value) or not _finite(parent.value):
         return entry
@@ -396,10 +396,10 @@ def _circles(by_id: Mapping[str, Entry]) -> frozenset[str]:
     found, done = set[str](), set[str]()
     for start in by_id:
         line: dict[str, None] = {}
-        at: str | None = start
+        at = start
         while at in by_id and at not in done and at not in line:
             line[at] = None
-            at = by_id[at].parent
+            at = by_id[at].parent or ""
         if at in line:
             ids = list(line)
             found.update(ids[ids.index(at) :])
