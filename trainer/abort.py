@@ -60,6 +60,8 @@ def _must_be_gone(folder: Path, process: object, *, force: bool) -> None:
     if pid:
         raise SpecError(f"{folder}: process {pid} lives and trains it; ask it to stop first: checker kill {folder}")
     if not force and not known.gone(process):
-        named = process if isinstance(process, dict) else {}
-        where = f"process {named.get('pid')} on host {named.get('host')!r}" if named else "a process that is not named"
+        if not isinstance(process, dict) or not isinstance(process.get("pid"), int):
+            why = "its status names no process, so nobody here can tell whether it still runs"
+            raise SpecError(f"{folder}: {why}; if you are sure that it is gone, use --force")
+        where = f"process {process['pid']} on host {process.get('host')!r}"
         raise SpecError(f"{folder}: is run by {where}, of which nothing can be told from here; if it is gone: --force")

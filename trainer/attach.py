@@ -35,11 +35,11 @@ def attach(folder: Path, name: str, data: Path | None) -> Exit:
 
     Args:
         folder: the experiment's.
-        name: `best`, `last`, or a checkpoint file.
+        name: `best`, `last`, or the path of a checkpoint in the folder.
         data: a text file; None for the validation text of the experiment's own spec.
 
     Raises:
-        SpecError: there is no such checkpoint, it is damaged, or the data cannot be read.
+        SpecError: there is no such checkpoint, it lies elsewhere, it is damaged, or the data cannot be read.
     """
     experiment = known.read_record(folder)
     options = spec.build(dict(experiment.config), where=str(folder / EXPERIMENT))
@@ -67,9 +67,18 @@ def attach(folder: Path, name: str, data: Path | None) -> Exit:
 
 
 def _path(folder: Path, name: str) -> Path:
-    """A checkpoint of the experiment by its name, or any file by its path."""
+    """A checkpoint of the experiment by its name, or by its path: absolute, from the folder, or from where we are.
+
+    Raises:
+        SpecError: it lies outside of the folder, where it may be another experiment's, or change without notice.
+    """
     own = folder / CHECKPOINTS / f"{name}.pt"
-    return own if name in ("best", "last") or own.exists() else Path(name)
+    by_path = [path for path in (folder / name, Path(name)) if path.exists()]
+    path = own if name in ("best", "last") or own.exists() else next(iter(by_path), folder / name)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        why = f"lies outside of {folder}; only a checkpoint in there is the experiment's"
+        raise spec.SpecError(f"--checkpoint {name}: {why}")
+    return path
 
 
 def _validation(text: Text, options: spec.Spec) -> dict[str, Any]:
@@ -97,7 +106,6 @@ def _described(name: str, content: bytes, tokens: Tensor, options: spec.Spec) ->
 def _entry(
     folder: Path, experiment: Experiment, path: Path, sha256: str, data: dict[str, Any], found: dict[str, float]
 ) -> dict[str, Any]:
-    inside = path.resolve().is_relative_to(folder.resolve())
     metric = experiment.metric
     return {
         "v": FORMAT,
@@ -105,7 +113,7 @@ def _entry(
         "at": now(),
         "experiment_id": experiment.id,
         "checkpoint": {
-            "path": path.resolve().relative_to(folder.resolve()).as_posix() if inside else str(path),
+            "path": path.resolve().relative_to(folder.resolve()).as_posix(),
             "sha256": sha256,
         },
         "data": data,

@@ -16,7 +16,7 @@ def settings(parent: Experiment, overlay: Path | None, changes: list[str]) -> sp
     What it tries is what was changed, not what its parent tried; a staged fault is not inherited either.
     """
     section = spec.section(overlay) if overlay else spec.Part()
-    worded = [_worded(change) for change in changes if change.partition("=")[0].strip() not in _WORDS]
+    worded = _all_worded(changes)
     name = section.name or ("" if overlay is None else overlay.stem)
     if section.idea or section.name:
         hypothesis = "; ".join([section.idea or section.name, *worded])
@@ -29,10 +29,19 @@ def settings(parent: Experiment, overlay: Path | None, changes: list[str]) -> sp
     return {**inherited, **words, "parent": parent.id}
 
 
+def changed(overlay: Path | None, changes: list[str]) -> bool:
+    """Whether anything but words is changed at all."""
+    return overlay is not None or bool(_all_worded(changes))
+
+
 def taken(overlay: Path) -> str:
     """Which part of a file is laid on top."""
     name = spec.section(overlay).name
     return f"{overlay.name.partition('#')[0]}, section {name}" if name else str(overlay)
+
+
+def _all_worded(changes: list[str]) -> list[str]:
+    return [_worded(change) for change in changes if change.partition("=")[0].strip() not in _WORDS]
 
 
 def _worded(change: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,14 +32,20 @@ def main(arguments: list[str] | None = None) -> int:
         return _USAGE
     from trainer.errors import SpecError  # noqa: PLC0415 - as the commands
 
+    # What a command says last it says when all is done; only a training may be cut short by a reader who goes.
+    code: int = Exit.FAILED if options.command in ("run", "sweep") else Exit.FINISHED
     try:
-        return command(options)
+        code = command(options)
+        sys.stdout.flush()  # a reader who has gone is met here, not when Python ends
     except SpecError as error:
         print(f"trainer: {error}", file=sys.stderr)
         return _USAGE
+    except BrokenPipeError:  # `trainer new … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("trainer: interrupted", file=sys.stderr)
         return Exit.STOPPED
+    return code
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -167,7 +174,9 @@ def _parser() -> argparse.ArgumentParser:
     examine = commands.add_parser("eval", help="evaluate a checkpoint, and attach what was found to it")
     examine.set_defaults(carry_out=_eval)
     examine.add_argument("experiment", type=Path, metavar="EXP", help="the id or the folder of an experiment")
-    examine.add_argument("--checkpoint", default="best", metavar="NAME", help="best (as it is), last, or a file")
+    examine.add_argument(
+        "--checkpoint", default="best", metavar="NAME", help="best (as it is), last, or a file in its folder"
+    )
     examine.add_argument("--data", type=Path, metavar="FILE", help="a text to examine it on (its validation text)")
     examine.add_argument("--experiments", type=Path, metavar="DIR", help=f"where ids are looked for ({EXPERIMENTS})")
     other = commands.add_parser(

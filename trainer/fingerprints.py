@@ -16,10 +16,11 @@ from typing import Any
 
 _SKIPPED = {"node_modules", "site-packages", "__pycache__", "build", "dist"}
 _MOST_SOURCES = 2000
-"""Source files hashed without git; a folder with more is no project."""
+"""Source files hashed without git; of a folder with more only the first, and the fingerprint says so."""
 _RECORDS = (".jsonl", ".ndjson", ".csv", ".tsv", ".txt")
 """Files that hold one sample per line."""
 _GIT_SECONDS = 10
+_UNKNOWN = "unknown"
 
 
 def code(folder: Path, *, without: Path | None = None) -> dict[str, Any]:
@@ -31,11 +32,26 @@ def code(folder: Path, *, without: Path | None = None) -> dict[str, Any]:
 
     Returns:
         In a git checkout `commit` and `dirty`, a hash of all changes since, untracked Python files included (None when
-        there is none); elsewhere `sources`, a hash of all Python files. 16 hex digits each.
+        there is none); elsewhere `sources`, a hash of all Python files. 16 hex digits each. `unknown` stands for what
+        git was too slow to tell, `sources_cut` beside `sources` for too many files to hash them all.
     """
-    commit = _git(folder, "rev-parse", "HEAD")
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+    except subprocess.TimeoutExpired:
+        return {"commit": _UNKNOWN, "dirty": _UNKNOWN}
     if commit is None:
-        return {"sources": _hash_files(sources(folder, without))}
+        found = sources(folder, without)
+        cut = {"sources_cut": True} if len(found) > _MOST_SOURCES else {}
+        return {"sources": _hash_files(found[:_MOST_SOURCES], folder), **cut}
+    try:
+        dirty = _changes(folder, without)
+    except subprocess.TimeoutExpired:
+        dirty = _UNKNOWN
+    return {"commit": commit.decode().strip(), "dirty": dirty}
+
+
+def _changes(folder: Path, without: Path | None) -> str | None:
+    """A hash of all changes in a checkout since its commit, untracked Python files included; None without any."""
     inside = [":/"]
     if without is not None and without.resolve().is_relative_to(folder.resolve()):
         relative = without.resolve().relative_to(folder.resolve()).as_posix()
@@ -46,14 +62,17 @@ def code(folder: Path, *, without: Path | None = None) -> dict[str, Any]:
     if without is not None:
         untracked = [path for path in untracked if not path.resolve().is_relative_to(without.resolve())]
     if not changes and not untracked:
-        return {"commit": commit.decode().strip(), "dirty": None}
-    digest = hashlib.sha256(changes + _hash_files(sorted(untracked)).encode()).hexdigest()[:16]
-    return {"commit": commit.decode().strip(), "dirty": digest}
+        return None
+    return hashlib.sha256(changes + _hash_files(sorted(untracked), folder).encode()).hexdigest()[:16]
 
 
 def _git(folder: Path, *arguments: str) -> bytes | None:
-    """What git answers; None without git, outside a checkout, or when it takes too long."""
-    with suppress(OSError, subprocess.SubprocessError):
+    """What git answers; None without git or outside a checkout.
+
+    Raises:
+        TimeoutExpired: it takes too long.
+    """
+    with suppress(OSError, subprocess.CalledProcessError):
         command = ["git", "-C", str(folder), *arguments]
         answer = subprocess.run(command, capture_output=True, timeout=_GIT_SECONDS, check=True)  # noqa: S603 - fixed
         return answer.stdout
@@ -61,14 +80,17 @@ def _git(folder: Path, *arguments: str) -> bytes | None:
 
 
 def sources(folder: Path, without: Path | None = None) -> list[Path]:
-    """The Python files below `folder`, leaving out hidden folders, environments and installed packages."""
+    """The Python files below `folder`, leaving out hidden folders, environments and installed packages.
+
+    No more than one above `_MOST_SOURCES`, which shows that there are too many.
+    """
     found: list[Path] = []
     for place, below, names in os.walk(folder):
         below[:] = sorted(name for name in below if not _skipped(Path(place, name), without))
         found += [Path(place, name) for name in sorted(names) if name.endswith(".py")]
-        if len(found) >= _MOST_SOURCES:
+        if len(found) > _MOST_SOURCES:
             break
-    return found[:_MOST_SOURCES]
+    return found[: _MOST_SOURCES + 1]
 
 
 def _skipped(folder: Path, without: Path | None) -> bool:
@@ -76,12 +98,13 @@ def _skipped(folder: Path, without: Path | None) -> bool:
     return own or folder.name.startswith(".") or folder.name in _SKIPPED or (folder / "pyvenv.cfg").exists()
 
 
-def _hash_files(paths: list[Path]) -> str:
+def _hash_files(paths: list[Path], folder: Path) -> str:
+    """One hash of files in `folder`: where in it they lie, and what they hold."""
     digest = hashlib.sha256()
     for path in paths:
         with suppress(OSError):  # it went away between the listing and the reading
             content = path.read_bytes()
-            digest.update(f"{path.name}\0{len(content)}\0".encode())
+            digest.update(os.fsencode(path.relative_to(folder).as_posix()) + f"\0{len(content)}\0".encode())
             digest.update(content)
     return digest.hexdigest()[:16]
 

@@ -13,11 +13,11 @@ from contract import (
     StatusFile,
     Unreadable,
     boot_id,
-    decode_object,
     process_started,
     run_state,
     this_process,
 )
+from trainer.document import faults, read_object
 from trainer.errors import SpecError
 
 
@@ -41,19 +41,22 @@ def read_record(folder: Path) -> Experiment:
     """The experiment in a folder.
 
     Raises:
-        SpecError: it is no experiment, or it was written in a newer format.
+        SpecError: it is no experiment, it was written in a newer format, or values in it are of the wrong kind.
     """
     path = folder / EXPERIMENT
     try:
-        document = decode_object(path.read_bytes(), str(path))
+        record = read_object(path)
     except FileNotFoundError:
         raise SpecError(f"{folder}: has no {EXPERIMENT}; give a spec (.toml) or an experiment's folder") from None
     except (Unreadable, OSError) as error:
         raise SpecError(str(error)) from None
-    version = document.get("v")
+    version = record.get("v")
     if isinstance(version, int) and version > FORMAT:
         raise SpecError(f"{path}: is written in format {version}, this trainer knows up to {FORMAT}; upgrade it")
-    return Experiment.parse(document)
+    wrong = faults(record)
+    if wrong:
+        raise SpecError("\n  ".join([f"{path}: {len(wrong)} thing(s) to correct", *wrong]))
+    return Experiment.parse(record)
 
 
 def read(folder: Path) -> tuple[Experiment, State]:
@@ -84,7 +87,7 @@ def to_begin(folder: Path) -> Experiment:
     """
     experiment, state = read(folder)
     if state in (State.COMPLETED, State.KILLED):
-        again = f"trainer new --external --parent {experiment.id}"
+        again = f"trainer new --external --parent {experiment.id} --hypothesis TEXT"
         raise SpecError(f"{folder}: is {state} and stays so; for another attempt write a child down: {again}")
     if state is State.RUNNING:
         raise SpecError(f"{folder}: its status says running; if its process is gone: trainer abort {experiment.id}")

@@ -10,7 +10,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from contract import ENVIRONMENT, EXPERIMENT, FORMAT, Experiment, encode, replace
+from contract import ENVIRONMENT, EXPERIMENT, FORMAT, HYPOTHESIS, Experiment, encode, replace
 from trainer import fingerprints
 
 
@@ -31,8 +31,13 @@ def claim(root: Path) -> Path:
             return folder
 
 
-def mint(root: Path, experiment: Experiment) -> Path:
+def mint(root: Path, experiment: Experiment, note: bytes | None = None) -> Path:
     """Creates the folder of a new experiment with its record, which gets the folder's name for an id.
+
+    Args:
+        root: where the folder is created.
+        experiment: the record.
+        note: the `hypothesis.md` that the record was made from, kept beside it as it is.
 
     Raises:
         OSError: nothing can be created there; nothing is left behind.
@@ -41,11 +46,14 @@ def mint(root: Path, experiment: Experiment) -> Path:
     environment = {"v": FORMAT, **fingerprints.environment(), "packages": fingerprints.packages()}
     try:
         replace(folder / ENVIRONMENT, encode(environment, indent=1))
+        if note is not None:
+            replace(folder / HYPOTHESIS, note)
         record = dataclasses.replace(experiment, id=folder.name)
         replace(folder / EXPERIMENT, encode(dataclasses.asdict(record), indent=1))
     except OSError:
         with suppress(OSError):
-            (folder / ENVIRONMENT).unlink(missing_ok=True)
+            for name in (ENVIRONMENT, HYPOTHESIS):
+                (folder / name).unlink(missing_ok=True)
             folder.rmdir()
         raise
     return folder

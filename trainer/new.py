@@ -33,7 +33,8 @@ def new(idea: Idea) -> Path:
     Raises:
         SpecError: something in the idea is wrong; nothing was created.
     """
-    note = _note(idea.hypothesis)
+    content = _content(idea.hypothesis)
+    note = Hypothesis(claim=idea.hypothesis) if content is None else _note(idea.hypothesis, content)
     parent = idea.parent or (Path(note.parent) if note.parent else None)
     folder = _beside(known.find(parent, idea.experiments), idea.experiments) if parent else None
     document, where = _document(idea, folder)
@@ -44,7 +45,7 @@ def new(idea: Idea) -> Path:
     if not document.get("hypothesis"):
         raise spec.SpecError("no hypothesis: say with --hypothesis what you expect, in a sentence or a hypothesis.md")
     try:
-        return mint(idea.experiments, (_other if idea.external else _ours)(idea, document, where))
+        return mint(idea.experiments, (_other if idea.external else _ours)(idea, document, where), content)
     except OSError as error:
         raise spec.SpecError(f"{error.filename}: no experiment can be created there ({error.strerror})") from None
 
@@ -62,14 +63,22 @@ def _beside(parent: Path, root: Path) -> Path:
     return parent
 
 
-def _note(hypothesis: str) -> Hypothesis:
-    """The hypothesis as it was typed, or the note in the file that was named."""
+def _content(hypothesis: str) -> bytes | None:
+    """The note in the file that was named; None for a hypothesis that was typed."""
     named = hypothesis.lower().endswith((".md", ".markdown", ".txt"))
     if not named or (" " in hypothesis and not os.path.isfile(hypothesis)):  # a sentence may end in a file's name
-        return Hypothesis(claim=hypothesis)
+        return None
     try:
-        note = Hypothesis.parse(Path(hypothesis).read_text("utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
+        return Path(hypothesis).read_bytes()
+    except OSError as error:
+        raise spec.SpecError(f"--hypothesis {hypothesis}: the note cannot be read ({error})") from None
+
+
+def _note(hypothesis: str, content: bytes) -> Hypothesis:
+    """What the note says in the file that was named."""
+    try:
+        note = Hypothesis.parse(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
         raise spec.SpecError(f"--hypothesis {hypothesis}: the note cannot be read ({error})") from None
     if not note.claim:
         raise spec.SpecError(f"--hypothesis {hypothesis}: the note says nothing; its first paragraph is the claim")
@@ -83,6 +92,8 @@ def _document(idea: Idea, folder: Path | None) -> tuple[spec.Document, str]:
         return spec.merged(document, str(idea.overlay or "--set"), None, idea.settings)
     parent = known.read_record(folder)
     begin = {**child.settings(parent, idea.overlay, idea.settings), "parent": folder.name}
+    if not child.changed(idea.overlay, idea.settings):
+        begin["hypothesis"] = ""  # nobody has said why it is tried once more
     return spec.merged(begin, str(folder / EXPERIMENT), idea.overlay, idea.settings)
 
 

@@ -16,18 +16,20 @@ from contract import (
     FORMAT,
     RESULT,
     RESULT_PAGE,
+    STATUS,
     Experiment,
     State,
     Unreadable,
-    decode_object,
     encode,
     gain,
     now,
     number_in,
     number_out,
     replace,
+    run_state,
     tier,
 )
+from trainer.document import read_object
 
 Document = dict[str, Any]
 
@@ -58,7 +60,7 @@ def write(
     """
     name, direction = experiment.metric.get("name", ""), experiment.metric.get("direction", "min")
     reached, shortfalls = tier(experiment.tiers, value, direction, name=name or "the metric")
-    baseline = _value_of(folder.parent / experiment.parent, name) if experiment.parent else None
+    baseline, unfinished = _value_of(folder.parent / experiment.parent, name) if experiment.parent else (None, None)
     compared = value is not None and baseline is not None and math.isfinite(value) and math.isfinite(baseline)
     document = {
         "v": FORMAT,
@@ -76,6 +78,7 @@ def write(
             else None,
         },
         "parent": experiment.parent,
+        "parent_state": unfinished,
         "secondary_metrics": {key: number_out(item) for key, item in secondary.items() if key != name},
         "shortfalls": shortfalls,
         "checkpoint": dict(checkpoint) if checkpoint else None,
@@ -87,17 +90,24 @@ def write(
     return document
 
 
-def _value_of(folder: Path, name: str) -> float | None:
-    """The primary metric of another experiment's completed run, when it is the one called `name`."""
-    path = folder / RESULT
+def _value_of(folder: Path, name: str) -> tuple[float | None, str | None]:
+    """The metric called `name` of another experiment, and its state when that is not completed.
+
+    What is not completed has no result, but it may have come to a best value, which `checker list` shows as well.
+    """
     with suppress(OSError, Unreadable):
-        document = decode_object(path.read_bytes(), str(path))
+        status = read_object(folder / STATUS)
+        if run_state(status) is not State.COMPLETED:
+            best = status.get("best_metrics")
+            value = number_in(best.get(name)) if isinstance(best, dict) else None
+            return value if value is not None and math.isfinite(value) else None, str(run_state(status))
+    with suppress(OSError, Unreadable):
+        document = read_object(folder / RESULT)
         metric: Any = document.get("primary_metric")
-        if document.get("status", State.COMPLETED) != State.COMPLETED:
-            return None
-        if isinstance(metric, dict) and metric.get("name") == name:
-            return number_in(metric.get("value"))
-    return None
+        completed = document.get("status", State.COMPLETED) == State.COMPLETED
+        if completed and isinstance(metric, dict) and metric.get("name") == name:
+            return number_in(metric.get("value")), None
+    return None, None
 
 
 def page(document: Mapping[str, Any]) -> str:
@@ -139,6 +149,7 @@ def _sentence(document: Mapping[str, Any]) -> str:
         return f"{_shown(metric['name']) or 'The metric'} was never measured."
     told = f"{_shown(metric['name'])} = {_number(metric['value'])} ({better} is better)"
     change, parent = metric["gain_vs_parent"], _shown(document["parent"] or "")
+    parent += f" ({document['parent_state']})" if document.get("parent_state") else ""
     if change is not None:
         told += f", {abs(change):.4g} {'better' if change > 0 else 'worse'} than" if change else ", the same as"
         told += f" its parent {parent}"

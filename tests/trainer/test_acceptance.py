@@ -57,7 +57,8 @@ FINE = {
     "the-hash-of-the-data-alone": {"fingerprints__data": "d1"},
     "a-checkpoint": {"checkpoint": {"path": "model.bin", "sha256": SHA256}},
     "a-checkpoint-as-text": {"checkpoint": "model.bin"},
-    "a-checkpoint-folder": {"checkpoint": {"path": "."}},
+    "a-checkpoint-with-a-step": {"checkpoint": {"path": "model.bin", "sha256": None, "step": 3}},
+    "a-checkpoint-without-a-step": {"checkpoint": {"path": "model.bin", "step": None}},
     "no-secondary-metrics": {"secondary_metrics": None},
     "secondary-metrics": {"secondary_metrics": {"acc": 1, "other": "NaN"}},
     "unknown-fields": {"host": "somewhere", "primary_metric__unit": "m"},
@@ -83,6 +84,9 @@ BAD = {
     "running": ({"status": "running"}, ["status"]),
     "no-status": ({"status": None}, ["status"]),
     "status-a-list": ({"status": []}, ["status"]),
+    "no-status-and-a-reason-that-is-none": ({"status": "done", "failure_reason": 5}, ["status", "failure_reason"]),
+    "no-status-and-a-reason": ({"status": "done", "failure_reason": "oom"}, ["status"]),
+    "failed-with-a-number-for-a-reason": ({"status": "failed", "failure_reason": 5}, ["failure_reason"]),
     "completed-with-a-reason": ({"failure_reason": "hm"}, ["failure_reason"]),
     "failed-without-a-reason": ({"status": "failed"}, ["failure_reason"]),
     "failed-with-an-empty-reason": ({"status": "failed", "failure_reason": " "}, ["failure_reason"]),
@@ -99,7 +103,14 @@ BAD = {
     "a-checkpoint-with-half-a-character": ({"checkpoint": "\ud800"}, ["checkpoint.path"]),
     "a-checkpoint-with-a-long-name": ({"checkpoint": "x" * 5000}, ["checkpoint.path"]),
     "another-checkpoint": ({"checkpoint": {"path": "model.bin", "sha256": "0"}}, ["checkpoint.sha256"]),
-    "the-hash-of-a-folder": ({"checkpoint": {"path": ".", "sha256": SHA256}}, ["checkpoint.sha256"]),
+    "a-checkpoint-that-is-a-folder": ({"checkpoint": {"path": "."}}, ["checkpoint.path"]),
+    "the-hash-of-a-folder": ({"checkpoint": {"path": ".", "sha256": SHA256}}, ["checkpoint.path"]),
+    "a-step-in-words": ({"checkpoint": {"path": "model.bin", "step": "a"}}, ["checkpoint.step"]),
+    "a-step-of-true": ({"checkpoint": {"path": "model.bin", "step": True}}, ["checkpoint.step"]),
+    "a-folder-and-a-step-in-words": (
+        {"checkpoint": {"path": ".", "step": "a", "junk": [1]}},
+        ["checkpoint.step", "checkpoint.path"],
+    ),
     "secondary-a-text": (
         {"secondary_metrics": {"a": "x", "b": 1, "c": None}},
         ["secondary_metrics.a", "secondary_metrics.c"],
@@ -150,7 +161,7 @@ def test_nan_is_a_number_whichever_way_it_is_written(spec):
 
 
 def test_a_checkpoint_is_taken_down_relative_to_the_folder(spec):
-    result, _ = judged(spec, filled(spec, checkpoint={"path": f"{spec['folder']}/model.bin", "step": 7}))
+    result, _ = judged(spec, filled(spec, checkpoint={"path": f"{spec['folder']}/model.bin", "step": 7, "junk": [1]}))
     assert result.checkpoint == {"path": "model.bin", "step": 7}
 
 

@@ -87,11 +87,31 @@ def test_the_finding_names_the_checkpoint_by_its_hash(folder, capsys, name):
     assert f"checkpoints/{name}.pt on validation" in capsys.readouterr().out
 
 
-def test_a_checkpoint_may_be_a_file_elsewhere(folder, tmp_path):
-    shutil.copytree(folder / "checkpoints", tmp_path / "saved")
-    assert main(["eval", str(folder), "--checkpoint", str(tmp_path / "saved/best.pt")]) == 0
+@pytest.mark.parametrize(
+    "name",
+    ["kept/best.pt", "{here}/exp-001/kept/best.pt", "exp-001/kept/best.pt", "../exp-001/kept/best.pt"],
+    ids=["from-the-folder", "absolute", "from-where-we-are", "there-and-back"],
+)
+def test_a_checkpoint_may_be_any_file_in_the_folder(folder, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(folder / "checkpoints", folder / "kept")
+    assert main(["eval", "exp-001", "--checkpoint", name.format(here=tmp_path), "--experiments", "."]) == 0
     (entry,) = evaluations(folder)
-    assert entry["checkpoint"]["path"] == str(tmp_path / "saved/best.pt")
+    assert entry["checkpoint"]["path"] == "kept/best.pt"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["{here}/saved/best.pt", "saved/best.pt", "../saved/best.pt", "../../saved/best", "link.pt", "nowhere/../../x"],
+    ids=["absolute", "from-where-we-are", "from-the-folder", "from-the-checkpoints", "a-link", "nothing-there"],
+)
+def test_a_checkpoint_elsewhere_is_refused(folder, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(folder / "checkpoints", tmp_path / "saved")
+    (folder / "link.pt").symlink_to(tmp_path / "saved/best.pt")
+    assert main(["eval", "exp-001", "--checkpoint", name.format(here=tmp_path), "--experiments", "."]) == 2
+    assert "lies outside of exp-001" in capsys.readouterr().err
+    assert evaluations(folder) == []
 
 
 def test_all_of_the_data_is_examined_and_each_finding_is_kept(folder, tmp_path):

@@ -122,6 +122,30 @@ def test_an_old_result_never_counts(tmp_path):
     assert not (folder / "result.json").exists()
 
 
+@pytest.mark.parametrize("where", ["acceptance.accepted", "conclude", "result.write"])
+def test_a_result_that_nobody_could_judge_does_not_keep_its_name(tmp_path, monkeypatch, where):
+    def stumbles(*_words, **_more):
+        raise RuntimeError("boom")
+
+    folder = pending(tmp_path)
+    (folder / "result.json").write_text("old")
+    monkeypatch.setattr(f"trainer.external.execute.{where}", stumbles)
+    with pytest.raises(RuntimeError, match="boom"):
+        execute(folder, python("write()"))
+    status = state_of(folder)
+    assert (status["state"], status["error"]) == ("aborted", "trainer exec: RuntimeError: boom")
+    assert not (folder / "result.json").exists()
+    assert (folder / f"result.before-{status['run_id']}.json").read_text() == "old"
+    assert (folder / f"result.rejected-{status['run_id']}.json").exists()
+    assert f"result.json was set aside as result.rejected-{status['run_id']}.json" in status["notes"]
+
+
+def test_the_status_says_how_long_a_run_took(tmp_path):
+    folder = pending(tmp_path)
+    execute(folder, python("import time; time.sleep(0.3); write()"))
+    assert 0.3 <= state_of(folder)["wall_time_seconds"] < 60
+
+
 def test_the_program_is_told_where_everything_is(tmp_path):
     folder = pending(tmp_path)
     lines = """

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -42,8 +43,22 @@ def test_a_note_becomes_an_experiment(tmp_path):
     assert (found["config"]["lr"], found["metric"]) == (0.1, {"name": "val_err", "direction": "min"})
     assert found["fingerprints"]["config"] == config_hash(found["config"])
     assert found["fingerprints"]["data"]["samples"] == 3
-    assert {path.name for path in folder.iterdir()} == {"experiment.json", "environment.json"}
+    assert {path.name for path in folder.iterdir()} == {"experiment.json", "environment.json", "hypothesis.md"}
     assert known.read(folder)[1] is State.PENDING
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"claim\r\n\r\nmore of it\r\n", b"\xef\xbb\xbf# A claim\n\n- a\n- b", b"---\nparent: null\n---\nclaim \xc3\xa9"],
+    ids=["crlf", "byte-order-mark", "front-matter"],
+)
+def test_a_note_is_kept_byte_for_byte(tmp_path, content):
+    (tmp_path / "idea.md").write_bytes(content)
+    assert (new(idea(tmp_path, hypothesis=str(tmp_path / "idea.md"))) / "hypothesis.md").read_bytes() == content
+
+
+def test_a_hypothesis_that_was_typed_is_no_note(tmp_path):
+    assert not (new(idea(tmp_path)) / "hypothesis.md").exists()
 
 
 def test_a_note_may_name_the_parent(tmp_path):
@@ -76,8 +91,20 @@ def test_a_parent_may_be_named_in_several_ways(tmp_path, monkeypatch, named):
 def test_a_child_lies_beside_its_parent_unless_told_otherwise(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     new(idea(tmp_path / "e"))
-    assert main(["new", "--external", "--parent", str(tmp_path / "e/exp-001")]) == 0
-    assert record_of(tmp_path / "e/exp-002")["parent"] == "exp-001"
+    assert main(["new", "--external", "--parent", str(tmp_path / "e/exp-001"), "--set", "lr=0.2"]) == 0
+    found = record_of(tmp_path / "e/exp-002")
+    assert (found["parent"], found["hypothesis"]) == ("exp-001", "exp-001 with lr = 0.2")
+
+
+@pytest.mark.parametrize("words", [[], ["--tag", "a"], ["--set", "name=mine"]], ids=["nothing", "a-tag", "a-name"])
+def test_a_child_without_a_change_has_a_hypothesis_of_its_own(tmp_path, capsys, words):
+    new(idea(tmp_path))
+    asked = ["new", "--external", "--parent", "exp-001", "--experiments", str(tmp_path), *words]
+    assert main(asked) == 2
+    assert "no hypothesis: say with --hypothesis" in capsys.readouterr().err
+    assert not (tmp_path / "exp-002").exists()
+    assert main([*asked, "--hypothesis", "it was chance"]) == 0
+    assert record_of(tmp_path / "exp-002")["hypothesis"] == "it was chance"
 
 
 SENTENCE = "better than in notes.md"
@@ -136,6 +163,22 @@ def _mint(root):
     return mint(root, Experiment(id="", created_at="")).name
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_a_reader_that_goes_away_is_no_error(tmp_path, unbuffered):
+    sets = [f"--set={setting}" for setting in METRIC]
+    words = ["new", "--external", "--hypothesis", "h", *sets, "--experiments", str(tmp_path)]
+    inside, outside = os.pipe()
+    os.close(inside)
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", *words],
+        cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, stdout=outside,
+        stderr=subprocess.PIPE, check=False,
+    )  # fmt: skip
+    os.close(outside)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "exp-001/experiment.json").exists()
+
+
 def test_fifty_at_once_get_fifty_folders_with_records_of_their_own(tmp_path):
     with ProcessPoolExecutor(8, get_context("fork")) as pool:
         names = list(pool.map(_mint, [tmp_path] * 50))
@@ -151,7 +194,7 @@ def test_a_folder_without_a_record_is_not_left_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr("trainer.mint.replace", full)
     with pytest.raises(OSError, match="No space"):
-        mint(tmp_path, Experiment(id="", created_at=""))
+        mint(tmp_path, Experiment(id="", created_at=""), b"a note")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,8 +248,71 @@ def test_a_folder_that_is_no_experiment_is_told(tmp_path, text, said):
         known.read_record(tmp_path)
 
 
+KINDS = {
+    "metric-a-text": ('"metric": "loss"', ["metric = 'loss': must be an object with name and direction"]),
+    "metric-of-numbers": (
+        '"metric": {"name": 1, "direction": []}',
+        ["metric.name = 1: must be a text", "metric.direction = []: must be a text"],
+    ),
+    "config-a-list": ('"config": [1, 2]', ["config = [1, 2]: must be an object"]),
+    "tiers-a-list": ('"tiers": []', ["tiers = []: must be an object"]),
+    "a-tier-in-words": ('"tiers": {"must_pass": "low"}', ["tiers.must_pass = 'low': must be a number"]),
+    "budget-a-list": ('"budget": [5]', ["budget = [5]: must be an object"]),
+    "a-budget-of-true": ('"budget": {"steps": true}', ["budget.steps = True: must be a number"]),
+    "schedule-a-text": ('"schedule": "cosine"', ["schedule = 'cosine': must be an object"]),
+    "fingerprints-a-text": ('"fingerprints": "x"', ["fingerprints = 'x': must be an object"]),
+    "parent-a-number": ('"parent": 5', ["parent = 5: must be a text"]),
+    "tags-a-text": ('"tags": "x"', ["tags = 'x': must be a list of texts"]),
+    "tags-of-numbers": ('"tags": [1]', ["tags = [1]: must be a list of texts"]),
+    "half-a-step": ('"total_steps": 1.5', ["total_steps = 1.5: must be a whole number"]),
+    "true-epochs": ('"total_epochs": true', ["total_epochs = True: must be a whole number"]),
+    "two": ('"id": 1, "hypothesis": {}', ["id = 1: must be a text", "hypothesis = {}: must be a text"]),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), KINDS.values(), ids=KINDS)
+def test_a_value_of_the_wrong_kind_is_told(tmp_path, text, said):
+    (tmp_path / "experiment.json").write_text(f"{{{text}}}")
+    with pytest.raises(SpecError) as caught:
+        known.read_record(tmp_path)
+    first = f"{tmp_path / 'experiment.json'}: {len(said)} thing(s) to correct"
+    assert str(caught.value).split("\n  ") == [first, *said]
+
+
+COMMANDS = {
+    "run": ["run", "exp-001"],
+    "eval": ["eval", "exp-001"],
+    "child": ["new", "--external", "--parent", "exp-001", "--hypothesis", "h"],
+    "exec": ["exec", "exp-001"],
+    "abort": ["abort", "exp-001"],
+}
+
+
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
+def test_no_command_stumbles_over_a_record(tmp_path, capsys, words):
+    pending(tmp_path, metric="loss", config=[1, 2], fingerprints={})
+    program = ["--", "true"] if words[0] == "exec" else []
+    assert main([*words, "--experiments", str(tmp_path), *program]) == 2
+    assert "experiment.json: 2 thing(s) to correct\n  config = [1, 2]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["a-pipe", "a-folder", "too-large"])
+def test_a_record_is_a_regular_file_of_a_decent_size(tmp_path, kind):
+    path = tmp_path / "experiment.json"
+    if kind == "a-pipe":
+        os.mkfifo(path)
+    elif kind == "a-folder":
+        path.mkdir()
+    else:
+        path.touch()
+        os.truncate(path, (1 << 24) + 1)
+    with pytest.raises(SpecError, match="is no regular file of at most 16,777,216 bytes"):
+        known.read_record(tmp_path)
+
+
 def test_a_record_is_read_whatever_else_is_in_it(tmp_path):
-    (tmp_path / "experiment.json").write_text('{"id": "x", "new_field": 1, "tags": null}')
+    text = '{"id": "x", "new_field": 1, "tags": null, "tiers": {"must_pass": null, "could_pass": "Infinity", "a": []}}'
+    (tmp_path / "experiment.json").write_text(text)
     assert known.read_record(tmp_path).tags == ()
 
 
@@ -238,7 +344,17 @@ ABORTS = {
     "before-the-machine-started": ({"state": "running", "process": {**ME, "boot_id": "another"}}, [], None),
     "elsewhere-by-force": ({"state": "running", "process": {**ME, "host": "elsewhere"}}, ["--force"], None),
     "elsewhere": ({"state": "running", "process": {**ME, "host": "elsewhere"}}, [], "on host 'elsewhere'"),
-    "no-process": ({"state": "running"}, [], "nothing can be told from here"),
+    "no-process": (
+        {"state": "running"},
+        [],
+        "names no process, so nobody here can tell whether it still runs",
+    ),
+    "no-pid": (
+        {"state": "running", "process": {**ME, "pid": None}},
+        [],
+        "if you are sure that it is gone, use",
+    ),
+    "no-process-by-force": ({"state": "running"}, ["--force"], None),
     "alive": ({"state": "running", "process": ME}, [], "ask it to stop first: checker kill"),
     "alive-by-force": ({"state": "running", "process": ME}, ["--force"], "ask it to stop first: checker kill"),
     "pending": (None, [], "a run that is pending cannot become aborted: after pending comes only running"),
@@ -309,6 +425,42 @@ def test_a_change_has_a_fingerprint_of_its_own(checkout):
         found.add(fingerprints.code(checkout)["dirty"])
     (checkout / "new.py").rename(checkout / "newer.py")
     assert len({*found, fingerprints.code(checkout)["dirty"]}) == 3
+
+
+@pytest.mark.parametrize("git", [True, False], ids=["untracked", "without-git"])
+def test_the_fingerprint_knows_in_which_folder_a_file_lies(checkout, monkeypatch, git):
+    if not git:
+        monkeypatch.setattr(fingerprints, "_git", lambda *_: None)
+    for name in ("a", "b"):
+        (checkout / name).mkdir()
+    (checkout / "a/new.py").write_text("b = 2\n")
+    before = fingerprints.code(checkout)
+    (checkout / "a/new.py").rename(checkout / "b/new.py")
+    assert fingerprints.code(checkout) != before
+
+
+@pytest.mark.parametrize("slow", ["rev-parse", "diff", "ls-files"])
+def test_a_git_that_takes_too_long_leaves_it_unknown(checkout, monkeypatch, slow):
+    run = subprocess.run
+
+    def limited(command, **options):
+        if slow in command:
+            raise subprocess.TimeoutExpired(command, 10)
+        return run(command, **options)
+
+    commit = fingerprints.code(checkout)["commit"]
+    monkeypatch.setattr(subprocess, "run", limited)
+    expected = "unknown" if slow == "rev-parse" else commit
+    assert fingerprints.code(checkout) == {"commit": expected, "dirty": "unknown"}
+
+
+@pytest.mark.parametrize(("files", "cut"), [(3, False), (4, True)], ids=["as-many-as-are-hashed", "one-more"])
+def test_too_many_sources_are_said_to_be_cut(tmp_path, monkeypatch, files, cut):
+    monkeypatch.setattr(fingerprints, "_git", lambda *_: None)
+    monkeypatch.setattr(fingerprints, "_MOST_SOURCES", 3)
+    for number in range(files):
+        (tmp_path / f"{number}.py").write_text("")
+    assert fingerprints.code(tmp_path).get("sources_cut", False) is cut
 
 
 def test_without_git_the_sources_are_hashed(tmp_path, monkeypatch):

@@ -91,6 +91,36 @@ def test_a_parent_without_a_result_and_one_that_failed_are_no_yardstick(tmp_path
     assert document["primary_metric"]["delta_vs_parent"] is None
 
 
+@pytest.mark.parametrize(
+    ("status", "best", "gain", "words"),
+    [
+        ("killed", 0.75, 0.5, "0.5 better than its parent exp-001 (killed)"),
+        ("failed", 0.125, -0.125, "0.125 worse than its parent exp-001 (failed)"),
+        ("aborted", 0.25, 0.0, "the same as its parent exp-001 (aborted)"),
+        ("running", 0.75, 0.5, "0.5 better than its parent exp-001 (running)"),
+        ("killed", "NaN", None, "its parent exp-001 (killed) has no value to compare with"),
+        ("killed", None, None, "its parent exp-001 (killed) has no value to compare with"),
+        ("completed", 0.75, 0.25, "0.25 better than its parent exp-001."),
+    ],
+    ids=["killed", "failed", "aborted", "running", "nan", "never-measured", "completed-has-a-result"],
+)
+def test_a_parent_that_is_not_completed_counts_by_its_best_value(tmp_path, status, best, gain, words):
+    about = parent_with(tmp_path, {"name": "val_err", "value": 0.5})
+    document = {"state": status, "best_metrics": {"val_err": best}}
+    (tmp_path / "exp-001/training_status.json").write_text(json.dumps(document))
+    found, text = written(tmp_path, 0.25, about=about)
+    assert found["primary_metric"]["gain_vs_parent"] == gain
+    assert found["parent_state"] == (None if status == "completed" else status)
+    assert words in text
+
+
+@pytest.mark.parametrize("best", [[], "x", None], ids=str)
+def test_the_status_of_a_parent_may_hold_anything(tmp_path, best):
+    about = parent_with(tmp_path, {})
+    (tmp_path / "exp-001/training_status.json").write_text(json.dumps({"state": "killed", "best_metrics": best}))
+    assert written(tmp_path, 0.25, about=about)[0]["primary_metric"]["gain_vs_parent"] is None
+
+
 def test_a_value_that_is_not_finite_is_compared_with_nothing(tmp_path):
     about = parent_with(tmp_path, {"name": "val_err", "value": 0.5})
     document, text = written(tmp_path, math.nan, about=about)

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contract import RESULT, State, Unreadable, decode_object, number_in
+from contract import RESULT, State, Unreadable, number_in
+from trainer.document import read_object
 
 Document = Mapping[str, Any]
-
-MAX_SIZE = 1 << 24
-"""Bytes. A result has a few KB; a larger file is not read."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +46,13 @@ def accepted(spec: Document) -> tuple[Result | None, list[Mismatch]]:
     """The result of the run that `spec` was handed to, or all that is wrong with it."""
     path = Path(spec["result_path"])
     try:
-        document = _read(path)
+        document = read_object(path)
     except FileNotFoundError:
         return None, [Mismatch(RESULT, "a file", None, "the program has not written it")]
     except (Unreadable, OSError) as error:
         return None, [Mismatch(RESULT, "one JSON object", None, str(error))]
     found = list(_mismatches(document, spec))
     return (None if found else _taken(document, Path(spec["folder"]))), found
-
-
-def _read(path: Path) -> dict[str, Any]:
-    info = os.stat(path)
-    if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_SIZE:  # a named pipe would be read for ever
-        raise Unreadable(f"{path}: is no regular file of at most {MAX_SIZE:,} bytes")
-    return decode_object(path.read_bytes(), str(path))
 
 
 def _mismatches(document: Document, spec: Document) -> Iterator[Mismatch]:
@@ -93,6 +83,8 @@ def _status(document: Document) -> Iterator[Mismatch]:
     status, why = document.get("status"), document.get("failure_reason")
     if status not in (State.COMPLETED, State.FAILED):
         yield Mismatch("status", "completed or failed", status, "no other status is a result")
+        if why is not None and not isinstance(why, str):
+            yield Mismatch("failure_reason", "a text or null", why, "it says why a run failed")
     elif status == State.COMPLETED and why is not None:
         yield Mismatch("failure_reason", None, why, "a completed run has no reason to have failed")
     elif status == State.FAILED and not (isinstance(why, str) and why.strip()):
@@ -131,15 +123,17 @@ def _checkpoint(checkpoint: object, folder: Path) -> Iterator[Mismatch]:
     if checkpoint is None:
         return
     found = checkpoint if isinstance(checkpoint, Mapping) else {"path": checkpoint}
-    named, sha256 = found.get("path"), found.get("sha256")
+    named, sha256, step = found.get("path"), found.get("sha256"), found.get("step")
+    if step is not None and (isinstance(step, bool) or not isinstance(step, int)):
+        yield Mismatch("checkpoint.step", "a whole number", step, "leave it out where there are no steps")
     if not isinstance(named, str) or not _is_name(named):
         yield Mismatch("checkpoint.path", "a path", named, "give it relative to the experiment's folder")
         return
     path = _real(folder / named)
     if not path.is_relative_to(_real(folder)):
         yield Mismatch("checkpoint.path", f"inside {folder}", named, "what lies elsewhere may be changed by other runs")
-    elif not os.path.exists(path):
-        yield Mismatch("checkpoint.path", "an existing file", named, "there is no such file")
+    elif not os.path.isfile(path):
+        yield Mismatch("checkpoint.path", "an existing file", named, "there is no regular file of that name")
     elif sha256 is not None:
         yield from _content(path, sha256)
 
@@ -174,7 +168,8 @@ def _taken(document: Document, folder: Path) -> Result:
     described = None
     if checkpoint is not None:
         told = dict(checkpoint) if isinstance(checkpoint, Mapping) else {"path": checkpoint}
-        described = {**told, "path": _real(folder / told["path"]).relative_to(_real(folder)).as_posix()}
+        described = {key: told[key] for key in ("path", "sha256", "step") if told.get(key) is not None}
+        described["path"] = _real(folder / told["path"]).relative_to(_real(folder)).as_posix()
     secondary = {name: number_in(value) for name, value in (document.get("secondary_metrics") or {}).items()}
     return Result(
         value=number_in(metric.get("value")),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from contract import FORMAT, Ack, Experiment, Kill, Phase, Process, State, now, run_state, this_process
@@ -31,6 +32,7 @@ class Custody(StatusWriter):
         self.taken_over = False
         """The program writes the file itself: the start that stands in it is not the one we wrote."""
         self.progress_at = self._started_at = self._phase_since = now()
+        self._began = monotonic()
         self._experiment, self._run_id = experiment, run_id
         self._process = this_process()
         self._phase = Phase.START
@@ -130,6 +132,7 @@ class Custody(StatusWriter):
             "metrics": {},
             "best_metrics": {},
             "learning_rate": None,
+            "wall_time_seconds": round(monotonic() - self._began, 3),
             "checkpoints": [],
             "metrics_history": [],
             "process": dataclasses.asdict(self._process),

@@ -72,6 +72,7 @@ def _carry_out(attempt: Attempt) -> Exit:
     try:
         verdict = _run(attempt)
     except BaseException as error:
+        _reject(attempt)
         custody.end(State.ABORTED, f"trainer exec: {type(error).__name__}: {error}")
         raise
     for line in (*verdict.faults, *verdict.notes):
@@ -83,14 +84,22 @@ def _carry_out(attempt: Attempt) -> Exit:
     return _EXIT.get(verdict.state, Exit.FAILED)
 
 
+def _reject(attempt: Attempt) -> None:
+    """Sets aside what the program may have left and nobody has judged: only a completed run's result has that name."""
+    with suppress(OSError):
+        aside = handover.set_aside(attempt.folder, "rejected", attempt.run_id)
+        if aside:
+            attempt.custody.note(f"{RESULT} was set aside as {aside}")
+
+
 def _run(attempt: Attempt) -> Verdict:
     """From the handover to the verdict; whatever was started is gone when it returns."""
     folder, custody = attempt.folder, attempt.custody
+    old = handover.set_aside(folder, "before", attempt.run_id)  # first of all: what is there later is the program's
+    if old:
+        custody.note(f"a {RESULT} from before this run was set aside as {old}")
     runs_on = _runs_on(attempt)
     with handover.handed_over(folder, attempt.spec) as spec:
-        old = handover.set_aside(folder, "before", attempt.run_id)
-        if old:
-            custody.note(f"a {RESULT} from before this run was set aside as {old}")
         try:
             program = Program(attempt.command, handover.environment(folder, attempt.run_id), spec)
         except (OSError, ValueError) as error:  # a NUL in an argument is a ValueError
