@@ -27,8 +27,8 @@ $(READY_BENCH): $(READY)
 demo: $(READY)  ## train eight models, one healthy, under the checker's eyes (under 4 minutes)
 	$(BIN)/python experiments/zoo/demo.py
 
-test: $(READY)  ## the test suite
-	$(BIN)/python -m pytest
+test: $(READY)  ## the test suite, two tests at a time
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(READY)  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check

@@ -145,7 +145,7 @@ def test_signals_are_refused_with_a_sentence_and_asking_goes_on(tmp_path):
     assert folder.document()["kill"]["rule"] == "nonfinite"
 
 
-@pytest.mark.parametrize("pid", [0, 1, -1, os.getpid(), "7", None, True, 2**70], ids=str)
+@pytest.mark.parametrize("pid", [0, 1, -1, pytest.param(os.getpid(), id="own"), "7", None, True, 2**70], ids=str)
 def test_nonsense_for_a_pid_is_never_signalled(tmp_path, pid, monkeypatch):
     sent = []
     monkeypatch.setattr(signal, "pidfd_send_signal", lambda *call: sent.append(call))
