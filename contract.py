@@ -341,6 +341,73 @@ def tier(
     return reached, shortfalls
 
 
+# ------------------------------------------------------------------------------ is an experiment.json in order?
+
+BUDGETS = ("wall_minutes", "steps", "tokens")
+"""What a budget may limit."""
+
+
+def experiment_faults(record: Mapping[str, Any]) -> list[str]:
+    """A sentence for each value in an `experiment.json` that is of the wrong kind; null counts as absent."""
+    return [f"{name} = {_shown(value)}: must be {kind}" for name, value, kind in _wrong(record)]
+
+
+def _wrong(record: Mapping[str, Any]) -> Iterator[tuple[str, object, str]]:
+    for name, (fits, kind) in _KINDS.items():
+        value = record.get(name)
+        if value is not None and not fits(value):
+            yield name, value, kind
+    for table, (keys, fits, kind) in _INSIDE.items():
+        inside = record.get(table)
+        for key in keys:
+            value = inside.get(key) if isinstance(inside, Mapping) else None
+            if value is not None and not fits(value):
+                yield f"{table}.{key}", value, kind
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return number_in(value) is not None
+
+
+_Kind = tuple[Callable[[object], bool], str]
+
+_KINDS: dict[str, _Kind] = {
+    **dict.fromkeys(("id", "name", "parent", "hypothesis", "rationale", "created_at"), (_is_text, "a text")),
+    **dict.fromkeys(("config", "tiers", "budget", "schedule", "fingerprints"), (_is_object, "an object")),
+    "metric": (_is_object, "an object with name and direction"),
+    "tags": (_are_texts, "a list of texts"),
+    **dict.fromkeys(("total_steps", "total_epochs"), (_is_whole, "a whole number")),
+}
+
+_INSIDE: dict[str, tuple[tuple[str, ...], Callable[[object], bool], str]] = {
+    "metric": (("name", "direction"), _is_text, "a text"),
+    "tiers": (TIERS, _is_number, "a number"),
+    "budget": (BUDGETS, _is_number, "a number"),
+}
+"""What is looked at inside an object; keys that nobody here knows may hold anything."""
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
 # ------------------------------------------------------------------------------------------------ a person's notes
 
 

@@ -13,11 +13,12 @@ from contract import (
     StatusFile,
     Unreadable,
     boot_id,
+    experiment_faults,
     process_started,
     run_state,
     this_process,
 )
-from trainer.document import faults, read_object
+from trainer.document import read_object
 from trainer.errors import SpecError
 
 
@@ -53,7 +54,7 @@ def read_record(folder: Path) -> Experiment:
     version = record.get("v")
     if isinstance(version, int) and version > FORMAT:
         raise SpecError(f"{path}: is written in format {version}, this trainer knows up to {FORMAT}; upgrade it")
-    wrong = faults(record)
+    wrong = experiment_faults(record)
     if wrong:
         raise SpecError("\n  ".join([f"{path}: {len(wrong)} thing(s) to correct", *wrong]))
     return Experiment.parse(record)

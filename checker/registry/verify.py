@@ -78,7 +78,7 @@ def _experiment(entry: Entry, record: Record, beside: Sequence[Entry]) -> Iterat
         if not any(fault.startswith(name) for fault in record.faults):
             yield _bad(name, "is missing: nothing says what was tried, and by which metric it is judged")
         return
-    troubles = [*_kinds(document), *_identity(entry, document, beside), *_declared(document)]
+    troubles = [*contract.experiment_faults(document), *_identity(entry, document, beside), *_declared(document)]
     yield from (_bad(name, told) for told in troubles)
     if not troubles:
         yield _good(name, f"says what is tried, by {mapping(document.get('metric')).get('name')}")
@@ -108,25 +108,6 @@ def _declared(document: Mapping[str, Any]) -> Iterator[str]:
         if found != recorded:
             yield f"config has been edited: its hash is {found}, the one recorded at its creation is {recorded}"
     yield from _tiers(mapping(document.get("tiers")), str(metric.get("direction")))
-
-
-_OBJECTS = ("config", "metric", "tiers", "budget", "schedule", "fingerprints")
-_TEXTS = ("id", "name", "parent", "hypothesis", "rationale", "created_at")
-
-
-def _kinds(document: Mapping[str, Any]) -> Iterator[str]:
-    """Values of a kind that no reader can use."""
-    known = {key: value for key, value in document.items() if value is not None}
-    wrong = {name: "an object" for name in _OBJECTS if not isinstance(known.get(name, {}), Mapping)}
-    wrong |= {name: "text" for name in _TEXTS if not isinstance(known.get(name, ""), str)}
-    if not isinstance(known.get("tags", []), list):
-        wrong["tags"] = "a list of text"
-    for name, kind in wrong.items():
-        yield f"{name} = {document[name]!r} must be {kind}"
-    for table in ("tiers", "budget"):
-        for key, value in mapping(known.get(table)).items():
-            if value is not None and contract.number_in(value) is None:
-                yield f"{table}.{key} = {value!r} must be a number"
 
 
 def _tiers(tiers: Mapping[str, Any], direction: str) -> Iterator[str]:

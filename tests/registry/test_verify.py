@@ -166,12 +166,12 @@ SPOILT = {
     "odd values": (
         lambda f: edited(f, contract.EXPERIMENT, tags="x"),
         "experiment.json",
-        "tags = 'x' must be a list of text",
+        "tags = 'x': must be a list of texts",
     ),
     "a budget in words": (
         lambda f: edited(f, contract.EXPERIMENT, budget={"steps": "many"}),
         "experiment.json",
-        "budget.steps = 'many' must be a number",
+        "budget.steps = 'many': must be a number",
     ),
     "a hash that is a folder": (
         lambda f: ((f / "checkpoints/best.pt.sha256").unlink(), (f / "checkpoints/best.pt.sha256").mkdir()),
