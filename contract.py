@@ -374,7 +374,7 @@ def _is_object(value: object) -> bool:
 
 
 def _are_texts(value: object) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
+    return isinstance(value, list | tuple) and all(map(_is_text, value))
 
 
 def _is_whole(value: object) -> bool:

@@ -42,12 +42,14 @@ from contract import (
     config_hash,
     decode_object,
     encode,
+    experiment_faults,
     now,
     number_out,
     replace,
     this_process,
 )
 from trainer import result
+from trainer.document import read_object
 from trainer.measures import Best, as_number, as_numbers
 from trainer.stacks import Stacks
 from trainer.status import StatusWriter
@@ -274,12 +276,17 @@ class RunLog:
     # ------------------------------------------------------------------------------------------------ inside
 
     def _conclude(self) -> None:
-        """Writes the result of a run whose metric is declared, unless the program has written its own."""
+        """Writes the result of a run whose metric is declared, unless the program has written its own.
+
+        Whatever is wrong with it is noted: the last row and the final state come after this, and must come.
+        """
         name, path = self.experiment.metric.get("name"), self.folder / RESULT
         if not name:
             return
         try:
-            if path.exists() and decode_object(path.read_bytes(), str(path)).get("run_id") in (None, self.run_id):
+            if faults := experiment_faults(dataclasses.asdict(self.experiment)):
+                raise Unreadable(f"{EXPERIMENT}: {'; '.join(faults)}")
+            if path.exists() and read_object(path).get("run_id") in (None, self.run_id):
                 return
             result.write(
                 self.folder,
@@ -289,7 +296,7 @@ class RunLog:
                 secondary=self.metrics,
                 fingerprints={"config": config_hash(self.experiment.config)},
             )
-        except (OSError, Unreadable) as error:
+        except (OSError, ValueError) as error:
             self.note(f"no {RESULT} was written: {error}")
 
     def _own(self) -> dict[str, Any]:

@@ -317,3 +317,25 @@ def test_a_stopped_run_has_no_result(tmp_path):
         log.step(1, loss=1.0)
         log.close(State.KILLED)
     assert not (tmp_path / "r/result.json").exists()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"tiers": []}, {"tiers": {"must_pass": "soon"}}, {"parent": 5}, {"parent": "a\0b"}, {"budget": [5]}],
+    ids=repr,
+)
+def test_an_odd_record_costs_the_result_and_never_the_last_row(tmp_path, odd, read_rows, read_status):
+    folder = tmp_path / "r"
+    folder.mkdir()
+    (folder / "experiment.json").write_text(json.dumps({"id": "r", "metric": LOSS, **odd}))
+    assert not loss_of(folder, 1.0).exists()
+    assert read_rows(folder)[-1]["event"] == "training_end"
+    assert read_status(folder)["state"] == "completed"
+    assert any(note.startswith("no result.json was written: ") for note in read_status(folder)["notes"])
+
+
+def test_a_result_that_is_a_pipe_is_not_waited_for(tmp_path, read_status):
+    (tmp_path / "r").mkdir()
+    os.mkfifo(tmp_path / "r/result.json")
+    loss_of(tmp_path / "r", 1.0, metric=LOSS)
+    assert read_status(tmp_path / "r")["state"] == "completed"
