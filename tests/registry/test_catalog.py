@@ -297,3 +297,11 @@ def test_half_a_character_in_a_hypothesis_costs_nothing(tmp_path, call):
     code, out, _ = call("list", tmp_path)
     assert (code, "half" in out) == (0, True)
     out.encode()
+
+
+def test_half_a_character_in_a_finding_costs_nothing(tmp_path):
+    folder = add(tmp_path, "exp-001", value=1.0)
+    find(folder, "non_finite")
+    journal = folder / contract.FINDINGS
+    journal.write_text(journal.read_text().replace("train_loss non_finite", "half \\ud800 of one"))
+    assert entries(tmp_path)[0].rule == "non_finite"
