@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -84,7 +84,8 @@ def _change(toml: str) -> Mapping[str, Any]:
 
 
 def _with_trials(found: Sequence[Planned], entries: Sequence[Entry]) -> list[Planned]:
-    known = Trials([entry.folder for entry in entries]) if any(idea.change for idea in found) else None
+    changes = any(idea.change for idea in found)
+    known = Trials((entry.folder, record.core_of(entry.folder)) for entry in entries) if changes else None
     by_folder = {entry.folder: entry for entry in entries}
     said = _Said([entry for entry in entries if entry.hypothesis and entry.status != contract.State.PENDING])
 
@@ -97,31 +98,43 @@ def _with_trials(found: Sequence[Planned], entries: Sequence[Entry]) -> list[Pla
 
 
 class Trials:
-    """The experiments that there are, by what they do.
+    """The experiments that there are, by what they do: who did something first counts.
 
     Args:
-        folders: theirs, the first ones first: who did something first counts.
+        cores: the `record.core` of each folder; None where it has no configuration.
     """
 
-    def __init__(self, folders: Sequence[str]) -> None:
+    def __init__(self, cores: Iterable[tuple[str, str | None]]) -> None:
         self._by_core: dict[str, str] = {}
-        for folder in reversed(folders):
-            found = record.core_of(folder)
-            if found is not None:
-                self._by_core[found] = folder
+        for folder, core in cores:
+            if core is not None:
+                first = self._by_core.setdefault(core, folder)
+                if first is not folder and natural(folder) < natural(first):
+                    self._by_core[core] = folder
 
     @classmethod
     def beside(cls, folder: Path) -> Self:
         """Those of the experiments in the folder in which `folder` lies."""
         with suppress(OSError), os.scandir(folder.parent) as found:
-            names = sorted((item.name for item in found if not item.name.startswith(".")), key=natural)
-            return cls([str(folder.parent / name) for name in names])
+            return cls([(item.path, _core_of(item)) for item in found if not item.name.startswith(".")])
         return cls([])
 
     def of(self, folder: str, change: Mapping[str, Any]) -> str | None:
         """The folder whose configuration is that of `folder` with `change` laid over it, or None."""
         base = record.config_of(folder)
         return self._by_core.get(record.core(record.laid_over(base, change))) if base else None
+
+
+_cores: dict[tuple[str, int], str] = {}
+"""The core of each folder, by its path and inode. A record is written once, so it is asked for no second time: a page
+about one of 10,000 experiments is written every few seconds while it runs."""
+
+
+def _core_of(item: os.DirEntry[str]) -> str | None:
+    known = _cores.get((item.path, item.inode()))
+    if known is None and (known := record.core_of(item.path)) is not None:
+        _cores[item.path, item.inode()] = known
+    return known
 
 
 class _Said:

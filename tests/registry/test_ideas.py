@@ -1,7 +1,7 @@
 """Ideas, what of them was tried, and failures that repeat."""
 
 import pytest
-from experiments_on_disk import add, find, plan
+from experiments_on_disk import add, find, plan, put
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +51,24 @@ def test_a_change_was_tried_by_who_has_just_that_configuration(tmp_path, config,
     plan(add(tmp_path, "exp-001"), LOWER)
     add(tmp_path, "exp-002", config=config)  # whoever its parent is
     assert trials(tmp_path) == {"exp-001.1": tried}
+
+
+def test_who_did_something_first_has_tried_it(tmp_path):
+    origin = add(tmp_path, "exp-001")
+    for name in ("exp-010", "exp-9", "exp-011"):
+        add(tmp_path, name, config={"optimizer": {"lr": 0.03}})
+    assert ideas.Trials.beside(origin).of(str(origin), {"optimizer.lr": 0.03}) == str(tmp_path / "exp-9")
+
+
+def test_a_folder_that_was_made_again_counts_as_what_it_is_now(tmp_path):
+    origin = add(tmp_path, "exp-001")
+    (tmp_path / "exp-002").mkdir()  # no record yet
+    assert ideas.Trials.beside(origin).of(str(origin), {"optimizer.lr": 0.03}) is None
+    put(tmp_path / "exp-002", contract.EXPERIMENT, {"config": {"optimizer": {"lr": 0.03}}})
+    assert ideas.Trials.beside(origin).of(str(origin), {"optimizer.lr": 0.03}) == str(tmp_path / "exp-002")
+    (tmp_path / "exp-002").rename(tmp_path / ".kept")
+    add(tmp_path, "exp-002", config={"optimizer": {"lr": 0.5}})
+    assert ideas.Trials.beside(origin).of(str(origin), {"optimizer.lr": 0.03}) is None
 
 
 def test_steps_replace_epochs(tmp_path):
