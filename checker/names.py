@@ -30,10 +30,10 @@ ALIASES: dict[str, tuple[str, int]] = {
 }
 
 TOKENS = frozenset({
-    "tokens", "num_tokens", "total_tokens", "tokens_seen", "tokens_total", "num_input_tokens_seen", "consumed_tokens",
-    "train/tokens", "train/tokens_seen", "throughput/total_tokens", "tokens_trained", "n_tokens",
+    "tokens", "tokens_seen", "num_input_tokens_seen", "consumed_tokens", "train/tokens_seen", "tokens_trained",
 })  # fmt: skip
-"""What a count of all tokens so far is called."""
+"""What a count of all tokens so far is called. A budget kills by it, so names that elsewhere mean the size of the data
+or of one batch (`num_tokens`, `total_tokens`) are left out."""
 
 LARGER_IS_BETTER = (
     "acc", "auc", "f1", "precision", "recall", "map", "iou", "dice", "bleu", "rouge", "psnr", "ssim", "r2", "reward",

@@ -35,6 +35,7 @@ def counted(name, per_row):
     [
         pytest.param("tokens", 6100, False, id="exactly used"),
         pytest.param("lr_tokens_odd", 10, False, id="no count of tokens"),
+        pytest.param("num_tokens", 10, False, id="may be the size of the data"),
         pytest.param("tokens", 6099, True, id="over"),
         pytest.param("num_input_tokens_seen", 100, True, id="as Hugging Face calls it"),
     ],
