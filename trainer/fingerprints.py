@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -148,6 +149,7 @@ def environment() -> dict[str, Any]:
     return {**found, "packages": hashlib.sha256(listed.encode()).hexdigest()[:16]}
 
 
+@functools.cache
 def packages() -> dict[str, str]:
     """Every installed package with its version, by name."""
     return dict(sorted(_installed()))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -76,7 +78,7 @@ def _run_pending(order: Order, experiment: Experiment, options: spec.Spec) -> Ex
         return dry_run(run, order.target)
     found = runs_on(order.target.parent, options, text)
     changed = fingerprints.mismatches(experiment.fingerprints, found)
-    return _run(order.target, run, [f"since it was created, {change}" for change in changed])
+    return _run(order.target, run, found, [f"since it was created, {change}" for change in changed])
 
 
 def _run_child(order: Order, parent: Experiment, state: State) -> Exit:
@@ -101,10 +103,11 @@ def _run_new(order: Order, options: spec.Spec) -> Exit:
     if order.dry_run:
         return dry_run(run, order.experiments)
     try:
-        folder = mint(order.experiments, record(order.experiments, options, text))
+        found = record(order.experiments, options, text)
+        folder = mint(order.experiments, found)
     except OSError as error:
         raise spec.SpecError(f"{error.filename}: no experiment can be created there ({error.strerror})") from None
-    return _run(folder, run, [])
+    return _run(folder, run, found.fingerprints, [])
 
 
 def _resume(order: Order, experiment: Experiment, state: State) -> Exit:
@@ -125,7 +128,8 @@ def _resume(order: Order, experiment: Experiment, state: State) -> Exit:
     else:
         run.load_state_dict(saved)
         remarks.append(f"resumed at step {run.step}")
-    return _run(order.target, run, remarks, resume=saved is not None)
+    found = runs_on(order.target.parent, options, run.text)
+    return _run(order.target, run, found, remarks, resume=saved is not None)
 
 
 _SMALL = 1_000_000
@@ -143,15 +147,15 @@ def spare_the_cores(run: Run) -> None:
         torch.set_num_threads(1)
 
 
-def _run(folder: Path, run: Run, remarks: list[str], *, resume: bool = False) -> Exit:
+def _run(folder: Path, run: Run, found: Mapping[str, Any], remarks: list[str], *, resume: bool = False) -> Exit:
+    """Trains; `found` are the fingerprints of what it depends on, as it is now."""
     spare_the_cores(run)
-    ran = runs_on(folder.parent, run.options, run.text)
     with RunLog(folder, resume=resume) as log:
         print(f"{log.experiment.id} -> {folder} ({run.device}, {run.total_steps} steps)", flush=True)
         for remark in remarks:
             print(f"{log.experiment.id}: {remark}", flush=True)
             log.note(remark)
-        run.start(folder, log, {**ran, "config": config_hash(log.experiment.config)})
+        run.start(folder, log, {**found, "config": config_hash(log.experiment.config)})
         kill = train(run)
     best = "" if run.best is None else f", best {run.options.metric.name} {run.best:.4f}"
     why = f": {kill.reason}" if kill else ""
