@@ -92,7 +92,7 @@ def _file(path: Path, options: spec.Spec) -> tuple[Tensor, dict[str, Any]]:
     except OSError as error:
         raise spec.SpecError(f"--data {path}: cannot be read ({error.strerror})") from None
     tokens = torch.frombuffer(bytearray(content), dtype=torch.uint8).long() if content else torch.zeros(0).long()
-    wanted = options.model.context + 1
+    wanted = options.context + 1
     if len(content) < wanted:
         raise spec.SpecError(f"--data {path}: has {len(content)} bytes, one window of the model takes {wanted}")
     return tokens, _described(path.name, content, tokens, options)
@@ -100,7 +100,7 @@ def _file(path: Path, options: spec.Spec) -> tuple[Tensor, dict[str, Any]]:
 
 def _described(name: str, content: bytes, tokens: Tensor, options: spec.Spec) -> dict[str, Any]:
     digest = hashlib.sha256(content).hexdigest()[:16]
-    return {"name": name, "hash": digest, "samples": windows_in(tokens, options.model.context)}
+    return {"name": name, "hash": digest, "samples": windows_in(tokens, options.context)}
 
 
 def _entry(

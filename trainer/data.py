@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer import spec
+from trainer.spec.data import StdlibText
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Text:
     fingerprint: str
 
     @classmethod
-    def load(cls, options: spec.Data) -> Self:
+    def load(cls, options: StdlibText) -> Self:
         """The top-level modules in order of their names, cut off at `max_bytes`; the end is kept for validation.
 
         Raises:
@@ -84,7 +85,7 @@ class Loader:
     """
 
     def __init__(self, text: Tensor, options: spec.Spec, position: Position) -> None:
-        self.text, self.context = text, options.model.context
+        self.text, self.context = text, options.context
         self.batch_size, self.accumulate = options.train.batch_size, options.train.accumulate
         self.seed, self.position = options.seed, position
         self.windows = windows_in(text, self.context)

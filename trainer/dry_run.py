@@ -42,7 +42,7 @@ def dry_run(run: Run, place: Path) -> Exit:
 def _size(run: Run) -> Iterator[str]:
     train = run.options.train
     weights = sum(parameter.numel() for parameter in run.model.parameters())
-    tokens = train.batch_size * train.accumulate * run.options.model.context
+    tokens = train.batch_size * train.accumulate * run.options.context
     yield f"model: {run.options.model.kind}, {weights:,} weights, {train.precision}"
     yield f"data: {run.loader.windows:,} windows per epoch, {tokens:,} tokens per step"
 

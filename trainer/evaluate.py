@@ -18,7 +18,7 @@ def evaluate(
     model: nn.Module, text: Tensor, options: spec.Spec, precision: Precision, device: torch.device
 ) -> dict[str, float]:
     """Loss, bits per byte and accuracy over the first `eval_batches` batches of the validation text."""
-    context, size = options.model.context, options.train.batch_size
+    context, size = options.context, options.train.batch_size
     windows = torch.arange(min(windows_in(text, context), options.train.eval_batches * size))
     loss, right, count = torch.zeros((), device=device), torch.zeros((), device=device), 0
     was_training = model.training

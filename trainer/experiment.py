@@ -36,7 +36,7 @@ def runs_on(root: Path, options: spec.Spec, text: Text) -> dict[str, Any]:
     return {
         "config": config_hash(spec.config(options)),
         "code": fingerprints.code(Path.cwd(), without=root),
-        "data": {"hash": text.fingerprint, "samples": text.samples(options.model.context)},
+        "data": {"hash": text.fingerprint, "samples": text.samples(options.context)},
     }
 
 

@@ -229,7 +229,7 @@ class Run:
         if self.options.budget.tokens is None:
             return {}
         windows = self.loader.position.epoch * self.loader.windows + self.loader.position.index
-        return {"tokens": float(windows * self.options.model.context)}
+        return {"tokens": float(windows * self.options.context)}
 
     def _moved(self, batch: Tensor) -> Tensor:
         if self.device.type != "cuda":

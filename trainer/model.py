@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer import spec
+from trainer.spec.model import Gpt, Model
 
 VOCABULARY = 256
 
@@ -16,7 +17,7 @@ VOCABULARY = 256
 class Block(nn.Module):
     """Attention, then a perceptron, each added to what came in (pre-norm)."""
 
-    def __init__(self, options: spec.Model) -> None:
+    def __init__(self, options: Gpt) -> None:
         super().__init__()
         self.heads, self.dropout = options.heads, options.dropout
         self.attention_norm = nn.LayerNorm(options.width)
@@ -45,7 +46,7 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """Predicts every next byte of a window from the bytes before it."""
 
-    def __init__(self, options: spec.Model) -> None:
+    def __init__(self, options: Gpt) -> None:
         super().__init__()
         self.token = nn.Embedding(VOCABULARY, options.width)
         self.position = nn.Embedding(options.context, options.width)
@@ -63,7 +64,7 @@ class GPT(nn.Module):
         logits: Tensor = self.head(self.norm(x))
         return logits
 
-    def _initialize(self, options: spec.Model) -> None:
+    def _initialize(self, options: Gpt) -> None:
         for name, parameter in self.named_parameters():
             if parameter.ndim >= 2:
                 # What is added to the residual stream starts smaller the more of it there is (GPT-2).
@@ -73,10 +74,10 @@ class GPT(nn.Module):
                 nn.init.zeros_(parameter)
 
 
-MODELS: dict[str, Callable[[spec.Model], nn.Module]] = {"gpt": GPT}
+MODELS: dict[str, Callable[[Gpt], nn.Module]] = {"gpt": GPT}
 
 
-def build(options: spec.Model) -> nn.Module:
+def build(options: Model) -> nn.Module:
     """The model that the spec names.
 
     Raises:
@@ -84,7 +85,7 @@ def build(options: spec.Model) -> nn.Module:
     """
     if options.kind not in MODELS:
         raise spec.SpecError(f"model.kind = {options.kind!r}: there is no such model; known are {', '.join(MODELS)}")
-    return MODELS[options.kind](options)
+    return MODELS[options.kind](options)  # type: ignore[arg-type]
 
 
 def loss_of(model: nn.Module, tokens: Tensor, targets: Tensor) -> Tensor:

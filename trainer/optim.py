@@ -10,10 +10,12 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from trainer import spec
+
+from trainer.spec.optimizer import Optimizer as OptimizerSection
+from trainer.spec.optimizer import Schedule
 
 
-def build(model: nn.Module, options: spec.Optimizer, device: torch.device) -> Optimizer:
+def build(model: nn.Module, options: OptimizerSection, device: torch.device) -> Optimizer:
     """The optimizer that the spec names; weight decay pulls on matrices only, not on biases and norms."""
     groups = _groups(model.parameters(), options.weight_decay)
     if options.kind == "sgd":
@@ -31,7 +33,7 @@ def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dic
     ]
 
 
-def learning_rate(step: int, peak: float, options: spec.Schedule, total_steps: int) -> float:
+def learning_rate(step: int, peak: float, options: Schedule, total_steps: int) -> float:
     """The learning rate of optimizer step `step`, the first being step 1.
 
     Rises in a straight line to `peak` at step `warmup_steps`, arrives at its final value at step `decay_steps` and
