@@ -8,9 +8,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from contract import (
     CHECKPOINTS,
     EVALUATIONS,
@@ -23,11 +20,12 @@ from contract import (
     now,
     number_out,
 )
-from trainer import checkpoint, fingerprints, known, spec
-from trainer.data import Text, windows_in
-from trainer.evaluate import evaluate
+from trainer import fingerprints, known, spec
+from trainer.checkpoints import files
+from trainer.data import Data
 from trainer.experiment import environment
-from trainer.loop import Run
+from trainer.run import Run
+from trainer.spec.data import Records, StdlibText, TextFile
 
 
 def attach(folder: Path, name: str, data: Path | None) -> Exit:
@@ -45,22 +43,26 @@ def attach(folder: Path, name: str, data: Path | None) -> Exit:
     options = spec.build(dict(experiment.config), where=str(folder / EXPERIMENT))
     path = _path(folder, name)
     try:
-        state, sha256 = checkpoint.load_named(path)
-    except checkpoint.BadCheckpoint as error:
+        state, sha256 = files.load_named(path)
+    except files.BadCheckpoint as error:
         raise spec.SpecError(str(error)) from None
-    text = Text.load(options.data)
-    examined, told = (text.val, _validation(text, options)) if data is None else _file(data, options)
-    run = Run(options, text)
+    options = options if data is None else _on(options, data)
+    run = Run(options)
     try:
-        run.model.load_state_dict(state["model"])
+        run.model.load_state_dict(state["ema"] or state["model"])
     except (RuntimeError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise spec.SpecError(f"{path}: holds no weights of this experiment's model ({reason})") from None
-    everything = options.train.model_copy(update={"eval_batches": len(examined)})
-    found = evaluate(run.model, examined, options.model_copy(update={"train": everything}), run.precision, run.device)
+    examined = run.legs[-1].data
+    found = run.evaluator(run.model, examined.val, "val_")
+    told = {
+        "name": "validation" if data is None else data.name,
+        "hash": _hash(examined, data),
+        "samples": len(examined.val),
+    }
     entry = _entry(folder, experiment, path, sha256, told, found)
     entry["checkpoint"]["step"] = state.get("step")
-    entry["fingerprints"]["environment"] = environment(options.device)
+    entry["fingerprints"]["environment"] = environment(options)
     append_line(folder / EVALUATIONS, entry, sync=True)
     _tell(entry, folder)
     return Exit.FINISHED if all(map(math.isfinite, found.values())) else Exit.FAILED
@@ -81,26 +83,23 @@ def _path(folder: Path, name: str) -> Path:
     return path
 
 
-def _validation(text: Text, options: spec.Spec) -> dict[str, Any]:
-    content = bytes(text.val.to(torch.uint8).numpy())
-    return _described("validation", content, text.val, options)
+def _on(options: spec.Spec, path: Path) -> spec.Spec:
+    """The spec with `path` for the data that is held out.
+
+    Raises:
+        SpecError: the experiment's kind of data does not come from a file.
+    """
+    source = options.data
+    if isinstance(source, StdlibText):
+        return options.model_copy(update={"data": TextFile(kind="text", path=str(path), val_path=str(path))})
+    if isinstance(source, TextFile | Records):
+        return options.model_copy(update={"data": source.model_copy(update={"val_path": str(path)})})
+    raise spec.SpecError(f"--data {path}: data of the kind {source.kind!r} comes from no file")
 
 
-def _file(path: Path, options: spec.Spec) -> tuple[Tensor, dict[str, Any]]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise spec.SpecError(f"--data {path}: cannot be read ({error.strerror})") from None
-    tokens = torch.frombuffer(bytearray(content), dtype=torch.uint8).long() if content else torch.zeros(0).long()
-    wanted = options.context + 1
-    if len(content) < wanted:
-        raise spec.SpecError(f"--data {path}: has {len(content)} bytes, one window of the model takes {wanted}")
-    return tokens, _described(path.name, content, tokens, options)
-
-
-def _described(name: str, content: bytes, tokens: Tensor, options: spec.Spec) -> dict[str, Any]:
-    digest = hashlib.sha256(content).hexdigest()[:16]
-    return {"name": name, "hash": digest, "samples": windows_in(tokens, options.context)}
+def _hash(examined: Data, path: Path | None) -> str:
+    """Of the bytes of the file; of the experiment's own data where there is none."""
+    return examined.fingerprint if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _entry(
@@ -129,5 +128,5 @@ def _entry(
 def _tell(entry: dict[str, Any], folder: Path) -> None:
     data, metrics = entry["data"], ", ".join(f"{name} {value}" for name, value in entry["metrics"].items())
     print(f"{entry['id']}: {entry['experiment_id']} {entry['checkpoint']['path']} on {data['name']}", flush=True)
-    print(f"  {data['samples']:,} windows: {metrics}")
+    print(f"  {data['samples']:,} samples: {metrics}")
     print(f"next: checker promote {folder}")

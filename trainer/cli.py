@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from contract import Exit
 
@@ -57,7 +58,7 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _needs_torch(options: argparse.Namespace) -> bool:
-    return options.command in ("run", "sweep", "eval") or (options.command == "new" and not options.external)
+    return options.command in ("run", "sweep", "eval", "prune") or (options.command == "new" and not options.external)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -67,7 +68,17 @@ def _run(options: argparse.Namespace) -> int:
     if not target.exists() and len(target.parts) == 1 and not target.suffix:
         target = _found(target, options)
     root = options.experiments or (target.resolve().parent if target.is_dir() else EXPERIMENTS)
-    return launch(Order(target, root, options.resume, options.dry_run, options.overlay, options.settings))
+    return launch(
+        Order(
+            target,
+            root,
+            resume=options.resume,
+            dry_run=options.dry_run,
+            fail_fast=options.fail_fast,
+            overlay=options.overlay,
+            settings=options.settings,
+        )
+    )
 
 
 def _found(named: Path, options: argparse.Namespace) -> Path:
@@ -130,9 +141,38 @@ def _eval(options: argparse.Namespace) -> int:
     return attach(_found(options.experiment, options), options.checkpoint, options.data)
 
 
+def _keys(options: argparse.Namespace) -> int:
+    from trainer.reference import reference  # noqa: PLC0415 - as the rest
+
+    print(reference(options.prefix))
+    return Exit.FINISHED
+
+
+def _prune(options: argparse.Namespace) -> int:
+    from trainer.checkpoints.retention import Policy  # noqa: PLC0415 - takes torch
+    from trainer.prune import tidy  # noqa: PLC0415 - as the rest
+
+    policy = Policy(options.keep_last, options.keep_best, options.keep_every)
+    return tidy(_found(options.experiment, options), policy, dry_run=options.dry_run)
+
+
+_Commands = Any
+"""argparse's own type of a set of commands has no public name."""
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="trainer", description="Train, one folder per run, under a checker's eyes.")
+    parser = argparse.ArgumentParser(
+        prog="trainer",
+        description="Train, one folder per run, under a checker's eyes.",
+        epilog="trainer keys lists every key of a spec; what is reproducible, and what is not, stands in trainer/README.md",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
+    for add in (_add_new, _add_run, _add_eval, _add_exec, _add_abort, _add_prune, _add_sweep, _add_keys):
+        add(commands)
+    return parser
+
+
+def _common() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="e.g. optimizer.lr=1e-3"
@@ -143,7 +183,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"where new experiments go (default: {EXPERIMENTS}; a child goes beside its parent)",
     )
-    new = commands.add_parser("new", parents=[common], help="write an experiment down, to be trained later")
+    return common
+
+
+def _known() -> argparse.ArgumentParser:
+    known = argparse.ArgumentParser(add_help=False)
+    known.add_argument("experiment", type=Path, metavar="EXP", help="the id or the folder of an experiment")
+    known.add_argument("--experiments", type=Path, metavar="DIR", help=f"where ids are looked for ({EXPERIMENTS})")
+    return known
+
+
+def _add_new(commands: _Commands) -> None:
+    new = commands.add_parser("new", parents=[_common()], help="write an experiment down, to be trained later")
     new.add_argument("--hypothesis", default="", metavar="TEXT", help="what you expect: a sentence, or a hypothesis.md")
     new.add_argument("--rationale", default="", metavar="TEXT", help="on what ground")
     new.add_argument("--parent", type=Path, metavar="EXP", help="the experiment that this one varies, by id or folder")
@@ -158,44 +209,76 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--external", action="store_true", help="another program trains it (trainer exec): any keys go")
     new.add_argument("--data", type=Path, metavar="PATH", help="with --external: the data to take a fingerprint of")
     new.set_defaults(carry_out=_new)
-    run = commands.add_parser("run", parents=[common], help="train one spec, or an experiment's folder")
+
+
+def _add_run(commands: _Commands) -> None:
+    run = commands.add_parser("run", parents=[_common()], help="train one spec, or an experiment's folder")
     run.set_defaults(carry_out=_run)
+    run.add_argument("target", type=Path, metavar="SPEC_OR_EXP", help="a .toml file, or an experiment's folder or id")
+    run.add_argument("--resume", action="store_true", help="continue the folder's run exactly where it was saved")
     run.add_argument(
         "--dry-run", action="store_true", help="check everything and run one step; leaves no trace but its report"
     )
-    run.add_argument("target", type=Path, metavar="SPEC_OR_EXP", help="a .toml file, or an experiment's folder or id")
-    run.add_argument("--resume", action="store_true", help="continue the folder's run exactly where it was saved")
+    run.add_argument(
+        "--fail-fast", action="store_true", help="start a checker for this run, which stops it when it is doomed"
+    )
     run.add_argument(
         "--spec",
         dest="overlay",
         type=Path,
         help="settings to put on top: FILE.toml, or a section of a next.md as next.md#exp-006.2",
     )
-    examine = commands.add_parser("eval", help="evaluate a checkpoint, and attach what was found to it")
+
+
+def _add_eval(commands: _Commands) -> None:
+    examine = commands.add_parser(
+        "eval", parents=[_known()], help="evaluate a checkpoint, and attach what was found to it"
+    )
     examine.set_defaults(carry_out=_eval)
-    examine.add_argument("experiment", type=Path, metavar="EXP", help="the id or the folder of an experiment")
     examine.add_argument(
         "--checkpoint", default="best", metavar="NAME", help="best (as it is), last, or a file in its folder"
     )
-    examine.add_argument("--data", type=Path, metavar="FILE", help="a text to examine it on (its validation text)")
-    examine.add_argument("--experiments", type=Path, metavar="DIR", help=f"where ids are looked for ({EXPERIMENTS})")
+    examine.add_argument("--data", type=Path, metavar="FILE", help="a file to examine it on (its own held-out data)")
+
+
+def _add_exec(commands: _Commands) -> None:
     other = commands.add_parser(
         "exec",
+        parents=[_known()],
         usage="trainer exec EXP [--experiments DIR] -- COMMAND ...",
         help="have any program train an experiment that was written down, and judge its result",
         description="The program finds the path of spec.json in $TRAINER_SPEC; {spec}, {folder} and {result} in "
         "COMMAND stand for paths. What it leaves in result.json is checked against the spec.",
     )
     other.set_defaults(carry_out=_exec)
-    close = commands.add_parser("abort", help="close an experiment that says running although its process is gone")
+
+
+def _add_abort(commands: _Commands) -> None:
+    close = commands.add_parser(
+        "abort", parents=[_known()], help="close an experiment that says running although its process is gone"
+    )
     close.set_defaults(carry_out=_abort)
     close.add_argument("--reason", default="", metavar="TEXT", help="why (default: its process is gone)")
     close.add_argument("--force", action="store_true", help="also when its process is on another machine")
-    for one in (other, close):
-        one.add_argument("experiment", type=Path, metavar="EXP", help="the id or the folder of an experiment")
-        one.add_argument("--experiments", type=Path, metavar="DIR", help=f"where ids are looked for ({EXPERIMENTS})")
-    several = commands.add_parser("sweep", parents=[common], help="train every .toml in a folder")
+
+
+def _add_prune(commands: _Commands) -> None:
+    tidy = commands.add_parser("prune", parents=[_known()], help="remove old checkpoints; the newest and best stay")
+    tidy.set_defaults(carry_out=_prune)
+    tidy.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    tidy.add_argument("--keep-last", type=int, default=1, metavar="N", help="the newest ones (1)")
+    tidy.add_argument("--keep-best", type=int, default=1, metavar="N", help="by the primary metric (1)")
+    tidy.add_argument("--keep-every", type=int, default=0, metavar="STEPS", help="one of every so many steps (none)")
+
+
+def _add_sweep(commands: _Commands) -> None:
+    several = commands.add_parser("sweep", parents=[_common()], help="train every .toml in a folder")
     several.set_defaults(carry_out=_sweep)
     several.add_argument("folder", type=Path)
     several.add_argument("--jobs", type=int, default=1, metavar="N", help="how many at a time")
-    return parser
+
+
+def _add_keys(commands: _Commands) -> None:
+    listed = commands.add_parser("keys", help="list what a spec may hold: type, range, default and meaning")
+    listed.set_defaults(carry_out=_keys)
+    listed.add_argument("prefix", nargs="?", default="", metavar="PREFIX", help="only those, such as optimizer")

@@ -13,8 +13,7 @@ from pathlib import Path
 import torch
 
 from contract import Exit
-from trainer.evaluate import evaluate
-from trainer.loop import Run, clip
+from trainer.run import Run, clip
 
 _PRINTED = "  {}"
 
@@ -42,14 +41,16 @@ def dry_run(run: Run, place: Path) -> Exit:
 def _size(run: Run) -> Iterator[str]:
     train = run.options.train
     weights = sum(parameter.numel() for parameter in run.model.parameters())
-    tokens = train.batch_size * train.accumulate * run.options.context
-    yield f"model: {run.options.model.kind}, {weights:,} weights, {train.precision}"
-    yield f"data: {run.loader.windows:,} windows per epoch, {tokens:,} tokens per step"
+    learning = sum(parameter.numel() for parameter in run.model.parameters() if parameter.requires_grad)
+    part = "" if learning == weights else f", {learning:,} of them learn"
+    yield f"model: {run.options.model.kind}, {weights:,} weights{part}, {train.precision}"
+    each = f" of {run.options.context} tokens" if run.leg.data.text else ""
+    yield f"data: {len(run.loader.samples):,} samples{each} per epoch, {train.batch_size * train.accumulate:,} per step"
 
 
 def _step(run: Run, faults: list[str]) -> Iterator[str]:
     began = time.perf_counter()
-    loss = run.backward(run.loader.next_group())
+    loss = run.backward(run.loader.next_group(1), 1)
     run.precision.unscale(run.optimizer)
     norm = clip(run.model, run.options.train.clip_norm)
     loss_value, norm_value = loss.item(), norm.item()
@@ -59,15 +60,17 @@ def _step(run: Run, faults: list[str]) -> Iterator[str]:
         for name, value in (("train loss", loss_value), ("gradient norm", norm_value))
         if not math.isfinite(value)
     ]
-    chance = math.log(256)
-    yield f"first step: train loss {loss_value:.4g} (chance is {chance:.4g}), gradient norm {norm_value:.4g}"
+    classes = 0 if run.task.name == "regression" else run.leg.data.outputs
+    chance = f" (chance is {math.log(classes):.4g})" if classes > 1 else ""
+    yield f"first step: train loss {loss_value:.4g}{chance}, gradient norm {norm_value:.4g}"
     yield f"forward and backward took {took:.3g} s; all steps at that pace: {run.total_steps * took / 60:.3g} min"
     if run.options.train.eval_every:
-        found = evaluate(run.model, run.text.val, run.options, run.precision, run.device)
+        found = run.evaluator(run.model, run.leg.data.val, "val_", batches=run.options.train.eval_batches)
         name = run.options.metric.name
-        if not math.isfinite(found[name]):
-            faults.append(f"the first {name} is {found[name]}")
-        yield f"first evaluation: {name} {found[name]:.4g}"
+        value = found.get(name, math.nan)
+        if not math.isfinite(value):
+            faults.append(f"the first {name} is {value}")
+        yield f"first evaluation: {name} {value:.4g}"
     if run.device.type == "cuda":
         yield f"GPU memory: {torch.cuda.max_memory_allocated(run.device) / 2**20:,.0f} MiB at most"
 
@@ -84,8 +87,13 @@ def _disk(run: Run, place: Path, faults: list[str]) -> Iterator[str]:
         faults.append(f"{there} cannot be written to ({error.strerror})")
         return
     free = shutil.disk_usage(there).free
-    # Weights, gradients' two moments and the best beside the last one: about six times the weights.
-    wanted = 6 * sum(parameter.numel() * parameter.element_size() for parameter in run.model.parameters())
+    # Weights and two moments in each, and all that stay.
+    keep = run.options.checkpoints
+    wanted = (
+        3
+        * (keep.keep_last + keep.keep_best + 1)
+        * sum(parameter.numel() * parameter.element_size() for parameter in run.model.parameters())
+    )
     yield f"disk: {there}: {free / 2**30:,.1f} GiB free; checkpoints take about {wanted / 2**20:,.3g} MiB"
     if wanted > free:
         faults.append(f"{there} has {free / 2**20:,.0f} MiB free, the checkpoints take about {wanted / 2**20:,.0f} MiB")

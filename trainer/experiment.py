@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from contract import Experiment, config_hash
-from trainer import fingerprints, optim, spec
-from trainer.data import Loader, Position, Text
+from trainer import fingerprints, spec, stages
+from trainer.stages import Leg
 
 
-def total_steps(options: spec.Spec, text: Text) -> int:
-    """How many optimizer steps the spec asks for, be it in steps or in epochs."""
-    groups = Loader(text.train, options, Position()).groups_per_epoch
-    return options.train.steps or (options.train.epochs or 1) * groups
-
-
-def record(root: Path, options: spec.Spec, text: Text) -> Experiment:
+def record(root: Path, options: spec.Spec, legs: Sequence[Leg]) -> Experiment:
     """The record of an experiment that is about to be minted in `root`; its id comes with its folder."""
-    steps = total_steps(options, text)
     return Experiment(
         **spec.facts(options),
-        schedule=optim.declared(options, steps),
-        total_steps=steps,
-        total_epochs=options.train.epochs,
-        fingerprints={**runs_on(root, options, text), "environment": environment(options.device)},
+        schedule=stages.declared(legs),
+        total_steps=legs[-1].last,
+        total_epochs=options.train.epochs if len(legs) == 1 else None,
+        fingerprints={**runs_on(root, options, legs), "environment": environment(options)},
     )
 
 
-def runs_on(root: Path, options: spec.Spec, text: Text) -> dict[str, Any]:
+def runs_on(root: Path, options: spec.Spec, legs: Sequence[Leg]) -> dict[str, Any]:
     """The fingerprints of what a run of `options` depends on, as it is now; changes below `root` do not count."""
+    hashes = list(dict.fromkeys(leg.data.fingerprint for leg in legs))
+    joined = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
+    samples = sum({leg.data.fingerprint: len(leg.data.train) + len(leg.data.val) for leg in legs}.values())
     return {
         "config": config_hash(spec.config(options)),
         "code": fingerprints.code(Path.cwd(), without=root),
-        "data": {"hash": text.fingerprint, "samples": text.samples(options.context)},
+        "data": {"hash": joined, "samples": samples},
     }
 
 
-def environment(device: str) -> dict[str, Any]:
-    return {**fingerprints.environment(), "device": device_name(choose_device(device))}
+def environment(options: spec.Spec) -> dict[str, Any]:
+    """Where it runs: device, versions, packages, and whether torch may only use deterministic algorithms."""
+    device = device_name(choose_device(options.device))
+    return {**fingerprints.environment(), "device": device, "deterministic": options.deterministic}
 
 
 def choose_device(name: str) -> torch.device:

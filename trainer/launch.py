@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from contract import EXPERIMENT, Exit, Experiment, State, config_hash
-from trainer import checkpoint, child, fingerprints, known, spec
-from trainer.data import Text
+from trainer import child, fingerprints, known, spec
+from trainer.checkpoints import files, warm_start
 from trainer.dry_run import dry_run
 from trainer.experiment import record, runs_on
 from trainer.log import RunLog
-from trainer.loop import Run, train
+from trainer.loop import train
 from trainer.mint import mint
+from trainer.run import Run
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Order:
     experiments: Path
     resume: bool = False
     dry_run: bool = False
+    fail_fast: bool = False
     overlay: Path | None = None
     settings: list[str] = field(default_factory=list)
 
@@ -72,13 +74,51 @@ def _options(folder: Path, experiment: Experiment) -> spec.Spec:
 
 
 def _run_pending(order: Order, experiment: Experiment, options: spec.Spec) -> Exit:
-    text = Text.load(options.data)
-    run = Run(options, text)
+    run, remarks = _built(options, order.target.parent)
     if order.dry_run:
         return dry_run(run, order.target)
-    found = runs_on(order.target.parent, options, text)
+    found = runs_on(order.target.parent, options, run.legs)
     changed = fingerprints.mismatches(experiment.fingerprints, found)
-    return _run(order.target, run, found, [f"since it was created, {change}" for change in changed])
+    return _run(order.target, run, found, [*(f"since it was created, {change}" for change in changed), *remarks])
+
+
+def _built(options: spec.Spec, experiments: Path) -> tuple[Run, list[str]]:
+    """A run that begins, with what it is told of another run; and what there is to remark of both.
+
+    Raises:
+        SpecError: the spec cannot be trained.
+    """
+    run = Run(options)
+    remarks = [remark for leg in run.legs for remark in leg.data.remarks]
+    if options.warm_start is not None:
+        remarks += _warmed(run, warm_start.donor(options, experiments), everything=options.warm_start.restore == "all")
+    return run, list(dict.fromkeys(remarks))
+
+
+def _warmed(run: Run, donor: warm_start.Donor, *, everything: bool) -> list[str]:
+    try:
+        state = files.load(donor.path)
+    except files.BadCheckpoint as error:
+        raise spec.SpecError(f"warm_start: {error}") from None
+    first, *rest = warm_start.restore(run.model, state)
+    told = [f"warm start from {donor.path} ({donor.why}): {first}", *rest[:_TOLD]]
+    if len(rest) > _TOLD:
+        told.append(f"and {len(rest) - _TOLD} tensors more that begin anew or are left out")
+    if run.ema:
+        run.ema.load_state_dict(run.model.state_dict())
+    return [*told, _optimizer_of(run, state)] if everything else told
+
+
+def _optimizer_of(run: Run, state: files.State) -> str:
+    """Takes over the optimizer as well, where it fits; says whether."""
+    before = run.optimizer.state_dict()
+    try:
+        run.optimizer.load_state_dict(state["optimizer"])
+        run.precision.load_state_dict(state["precision"])
+    except (ValueError, KeyError, RuntimeError) as error:
+        run.optimizer.load_state_dict(before)
+        return f"the optimizer begins anew: {error}"
+    return "optimizer restored; step and data begin anew"
 
 
 def _run_child(order: Order, parent: Experiment, state: State) -> Exit:
@@ -98,16 +138,15 @@ def _run_child(order: Order, parent: Experiment, state: State) -> Exit:
 
 
 def _run_new(order: Order, options: spec.Spec) -> Exit:
-    text = Text.load(options.data)
-    run = Run(options, text)
+    run, remarks = _built(options, order.experiments)
     if order.dry_run:
         return dry_run(run, order.experiments)
     try:
-        found = record(order.experiments, options, text)
+        found = record(order.experiments, options, run.legs)
         folder = mint(order.experiments, found)
     except OSError as error:
         raise spec.SpecError(f"{error.filename}: no experiment can be created there ({error.strerror})") from None
-    return _run(folder, run, found.fingerprints, [])
+    return _run(folder, run, found.fingerprints, remarks)
 
 
 def _resume(order: Order, experiment: Experiment, state: State) -> Exit:
@@ -118,19 +157,43 @@ def _resume(order: Order, experiment: Experiment, state: State) -> Exit:
         return Exit.FINISHED
     options = _options(order.target, experiment)
     options = options.model_copy(update={"rehearsal": spec.Rehearsal()})  # a staged fault has happened
-    run = Run(options, Text.load(options.data))
+    run = Run(options)
+    found = runs_on(order.target.parent, options, run.legs)
+    remarks = [f"since the run began, {change}" for change in fingerprints.mismatches(experiment.fingerprints, found)]
     try:
-        saved, remarks = checkpoint.load_newest(order.target)
-    except checkpoint.BadCheckpoint as error:
+        saved, troubles = files.load_newest(order.target)
+    except files.BadCheckpoint as error:
         raise spec.SpecError(str(error)) from None
+    remarks += troubles
     if saved is None:
         remarks.append("there is no checkpoint yet, so the run begins at its first step")
+        if options.warm_start is not None:
+            donor = warm_start.donor(options, order.target.parent)
+            remarks += _warmed(run, donor, everything=options.warm_start.restore == "all")
     else:
-        run.load_state_dict(saved)
-        remarks.append(f"resumed at step {run.step}")
-    found = runs_on(order.target.parent, options, run.text)
+        remarks += _restored(run, saved, order.target)
     return _run(order.target, run, found, remarks, resume=saved is not None)
 
+
+def _restored(run: Run, saved: files.State, folder: Path) -> list[str]:
+    """Has the run go on from what was saved; says what was restored, and what was not.
+
+    Raises:
+        SpecError: it is another program's state, or that of another version of this one.
+    """
+    try:
+        missing = run.load_state_dict(saved)
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise spec.SpecError(f"{folder}: its checkpoint does not fit what the spec builds ({what})") from None
+    parts = ["model", "optimizer", "schedule", "data position", *([] if missing else ["random numbers"])]
+    parts += ["loss scale"] if saved["precision"] else []
+    parts += ["averaged weights"] if saved["ema"] else []
+    return [f"resumed at step {run.step}: {', '.join(parts)} restored", *missing]
+
+
+_TOLD = 5
+"""Tensors named one by one; the rest is counted."""
 
 _SMALL = 1_000_000
 """Weights below which a second thread on a CPU gains little and may cost a lot.

@@ -99,13 +99,14 @@ def _document(idea: Idea, folder: Path | None) -> tuple[spec.Document, str]:
 
 def _ours(idea: Idea, document: spec.Document, where: str) -> Experiment:
     """The record of an experiment that `trainer run` trains."""
-    from trainer.data import Text  # noqa: PLC0415 - takes torch, which other programs' experiments need not have
+    from trainer import data  # noqa: PLC0415 - takes torch, which other programs' experiments need not have
     from trainer.experiment import record  # noqa: PLC0415 - as above
+    from trainer.stages import legs  # noqa: PLC0415 - as above
 
     options = spec.checked(spec.Spec, document, where)
     if idea.data is not None:
         raise spec.SpecError(f"--data {idea.data}: the spec says what data is trained on; --data goes with --external")
-    return record(idea.experiments, options, Text.load(options.data))
+    return record(idea.experiments, options, legs(options, data.load))
 
 
 def _other(idea: Idea, document: spec.Document, where: str) -> Experiment:

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+
+from trainer.errors import SpecError
+from trainer.optim import Moves
 
 _FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -16,12 +18,19 @@ class Precision:
     """Autocast, with gradient scaling for fp16 (whose gradients underflow otherwise).
 
     A step whose scaled gradients overflow is skipped and the scale halved. That is how the scale is found, so it is
-    counted and logged, and is no failure.
+    logged, and is no failure. Whether a step was skipped is known on the device only; the row that says so comes when
+    its numbers do, so that nothing waits.
+
+    Raises:
+        SpecError: the device cannot do it.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
-        self.skipped = 0
         self._format, self._device = _FORMATS.get(name), device.type
+        if device.type == "cuda":
+            if name == "bf16" and not torch.cuda.is_bf16_supported():
+                raise SpecError(f"train.precision = 'bf16': {torch.cuda.get_device_name(device)} has none; take fp16")
+            torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -32,27 +41,29 @@ class Precision:
     def backward(self, loss: Tensor) -> None:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-    def unscale(self, optimizer: Optimizer) -> None:
-        self.scaler.unscale_(optimizer)
+    def unscale(self, optimizer: Moves) -> None:
+        if self.scaler.is_enabled():
+            for one in getattr(optimizer, "optimizers", (optimizer,)):
+                self.scaler.unscale_(one)
 
-    def step(self, optimizer: Optimizer) -> bool:
-        """Updates the weights. Returns False when the step was skipped."""
-        before = self.scaler.get_scale()
-        self.scaler.step(optimizer)
+    def step(self, optimizer: Moves) -> None:
+        """Updates the weights, unless their gradients overflowed."""
+        if not self.scaler.is_enabled():
+            optimizer.step()
+            return
+        for one in getattr(optimizer, "optimizers", (optimizer,)):
+            self.scaler.step(one)
         self.scaler.update()
-        done = self.scaler.get_scale() >= before
-        self.skipped += not done
-        return done
 
-    def metrics(self) -> dict[str, float]:
-        """What belongs into a row when gradients are scaled, else nothing."""
+    def scale(self) -> dict[str, Tensor]:
+        """The scale for the next step as it stands on the device; nothing where gradients are not scaled."""
         if not self.scaler.is_enabled():
             return {}
-        return {"loss_scale": self.scaler.get_scale(), "skipped_steps": self.skipped}
+        return {"loss_scale": self.scaler._get_scale_async().clone()}  # noqa: SLF001 - `get_scale` waits for the GPU
 
     def state_dict(self) -> dict[str, Any]:
-        return {"scaler": self.scaler.state_dict(), "skipped": self.skipped}
+        return self.scaler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.scaler.load_state_dict(state["scaler"])
-        self.skipped = state["skipped"]
+        if state:
+            self.scaler.load_state_dict(state)

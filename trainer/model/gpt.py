@@ -1,17 +1,12 @@
-"""The models. A byte-level GPT small enough to read: text in as bytes, the next byte out."""
+"""A GPT small enough to read: bytes in, the next byte out."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer import spec
-from trainer.spec.model import Gpt, Model
-
-VOCABULARY = 256
+from trainer.spec.model import Gpt
 
 
 class Block(nn.Module):
@@ -44,16 +39,16 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """Predicts every next byte of a window from the bytes before it."""
+    """Predicts every next byte of a window from the bytes before it: [samples, context] to [.., context, bytes]."""
 
-    def __init__(self, options: Gpt) -> None:
+    def __init__(self, options: Gpt, vocabulary: int = 256) -> None:
         super().__init__()
-        self.token = nn.Embedding(VOCABULARY, options.width)
+        self.token = nn.Embedding(vocabulary, options.width)
         self.position = nn.Embedding(options.context, options.width)
         self.drop = nn.Dropout(options.dropout)
         self.blocks = nn.ModuleList(Block(options) for _ in range(options.layers))
         self.norm = nn.LayerNorm(options.width)
-        self.head = nn.Linear(options.width, VOCABULARY, bias=False)
+        self.head = nn.Linear(options.width, vocabulary, bias=False)
         self._initialize(options)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -72,23 +67,3 @@ class GPT(nn.Module):
                 nn.init.normal_(parameter, std=options.init_std * shrink)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
-
-
-MODELS: dict[str, Callable[[Gpt], nn.Module]] = {"gpt": GPT}
-
-
-def build(options: Model) -> nn.Module:
-    """The model that the spec names.
-
-    Raises:
-        SpecError: there is no such model.
-    """
-    if options.kind not in MODELS:
-        raise spec.SpecError(f"model.kind = {options.kind!r}: there is no such model; known are {', '.join(MODELS)}")
-    return MODELS[options.kind](options)  # type: ignore[arg-type]
-
-
-def loss_of(model: nn.Module, tokens: Tensor, targets: Tensor) -> Tensor:
-    """The mean cross-entropy per byte, in nats."""
-    logits = model(tokens)
-    return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())

@@ -1,0 +1,139 @@
+"""The checkpoints of a run: `step-00000400.pt` and so on, of which `last.pt` and `best.pt` are other names."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from contract import CHECKPOINTS, number_in, number_out, replace
+from trainer import sealed
+
+State = dict[str, Any]
+
+LAST, BEST = "last", "best"
+
+
+class BadCheckpoint(RuntimeError):
+    """A checkpoint that is not there or not what was written; the message says which and why."""
+
+
+class Saved(NamedTuple):
+    """A checkpoint of one step, as the note beside it tells it."""
+
+    step: int
+    path: Path
+    value: float | None = None
+    """Of the primary metric, where it was measured just then."""
+
+
+def save(folder: Path, name: str, state: State) -> Path:
+    """Writes `state` as `checkpoints/<name>.pt` with its SHA-256 beside it; a crash costs neither old nor new.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    path = folder / CHECKPOINTS / f"{name}.pt"
+    sealed.stream(path, lambda file: torch.save(state, file))
+    return path
+
+
+def save_step(folder: Path, state: State, *, value: float | None, note: Mapping[str, Any], best: bool) -> Path:
+    """Writes the checkpoint of a step, and gives it the name `last`, and `best` where it is.
+
+    Args:
+        folder: the run's.
+        state: holds its `step`.
+        value: of the primary metric at this step; None where it was not measured.
+        note: what else to note beside it, for people and programs that do not load it.
+        best: whether no step was better.
+
+    Raises:
+        OSError: as for `save`.
+    """
+    step = state["step"]
+    path = save(folder, f"step-{step:08d}", state)
+    told = {"step": step, "value": None if value is None else number_out(value), **note}
+    replace(path.with_suffix(".json"), json.dumps(told, indent=1).encode())
+    for name in (LAST, BEST) if best else (LAST,):
+        sealed.link(path.with_name(f"{name}.pt"), path)
+    return path
+
+
+def saved(folder: Path) -> list[Saved]:
+    """The checkpoints of single steps, in the order of their steps."""
+    return sorted(
+        Saved(int(match[1]), path, _value(path.with_suffix(".json")))
+        for path in (folder / CHECKPOINTS).glob("step-*.pt")
+        if (match := re.fullmatch(r"step-(\d+)\.pt", path.name))
+    )
+
+
+def _value(note: Path) -> float | None:
+    with suppress(OSError, ValueError, AttributeError):
+        return number_in(json.loads(note.read_bytes()).get("value"))
+    return None
+
+
+def remove(one: Saved) -> None:
+    """Removes the checkpoint of a step; under its other names it stays."""
+    for path in (one.path, sealed.beside(one.path), one.path.with_suffix(".json")):
+        path.unlink(missing_ok=True)
+
+
+def load(path: Path) -> State:
+    """The state in one checkpoint, on the CPU. Nothing in the file is executed.
+
+    Raises:
+        BadCheckpoint: the file is missing, changed since it was written, or not a checkpoint.
+    """
+    return load_named(path)[0]
+
+
+def load_named(path: Path) -> tuple[State, str]:
+    """As `load`, with the SHA-256 of exactly the bytes that were loaded: a run may be writing the next ones."""
+    try:
+        with sealed.opened(path) as (file, digest):
+            state: State = torch.load(file, map_location="cpu", weights_only=True)
+            return state, digest
+    except sealed.Damaged as error:
+        raise BadCheckpoint(str(error)) from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise BadCheckpoint(f"{path}: torch cannot read it: {error}") from None
+
+
+def described(folder: Path, name: str) -> dict[str, str] | None:
+    """`path`, relative to the folder, and `sha256` of a checkpoint as its hash file tells them; None without one."""
+    path = folder / CHECKPOINTS / f"{name}.pt"
+    with suppress(OSError, IndexError):
+        return {"path": path.relative_to(folder).as_posix(), "sha256": sealed.hashes(path)[0]}
+    return None
+
+
+def load_newest(folder: Path) -> tuple[State | None, list[str]]:
+    """The state to go on from: the newest one that is sound.
+
+    Returns:
+        The state, or None when the run never saved one; and a sentence about every file that had to be passed over.
+
+    Raises:
+        BadCheckpoint: there are checkpoints, but none is sound.
+    """
+    steps = [one.path for one in reversed(saved(folder))]
+    named = [folder / CHECKPOINTS / f"{name}.pt" for name in (LAST, BEST)]
+    paths = [*steps, *(path for path in named if path.exists())]
+    if not paths:
+        return None, []
+    troubles: list[str] = []
+    for path in paths:
+        try:
+            return load(path), troubles
+        except BadCheckpoint as error:
+            troubles.append(str(error))
+    raise BadCheckpoint("no sound checkpoint to go on from: " + "; ".join(troubles))

@@ -1,0 +1,101 @@
+"""The models by name, and what every model gives: logits, and a loss of its own where it has one."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from trainer import spec
+from trainer.data import Data
+from trainer.errors import SpecError
+from trainer.model.cnn import Convolutions
+from trainer.model.gpt import GPT
+from trainer.model.lora import UPDATES, adapt
+from trainer.model.mlp import Perceptron
+from trainer.named import load
+from trainer.spec.model import Cnn, Gpt, Lora, Mlp
+
+
+def build(options: spec.Spec, data: Data) -> nn.Module:
+    """The model that the spec names, as wide as the data, with a LoRA where the spec wants one.
+
+    Raises:
+        SpecError: it does not take such data, or names code that there is not.
+    """
+    model = _build(options, data)
+    if options.lora is not None:
+        adapt(model, options.lora)
+    return model
+
+
+def _build(options: spec.Spec, data: Data) -> nn.Module:
+    chosen = options.model
+    match chosen:
+        case Gpt():
+            _fits(chosen.kind, data, text=True)
+            return GPT(chosen, data.outputs)
+        case Mlp():
+            _fits(chosen.kind, data)
+            return Perceptron(chosen, data.inputs, data.outputs)
+        case Cnn():
+            _fits(chosen.kind, data, dimensions=3)
+            return Convolutions(chosen, data.inputs, data.outputs)
+    made = load(chosen.kind, "model.kind")
+    try:
+        model = made(**chosen.options)
+    except Exception as error:  # whatever somebody's own code raises is a fault of the spec here
+        raise SpecError(
+            f"model.kind = {chosen.kind!r} with {chosen.options}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise SpecError(f"model.kind = {chosen.kind!r}: gives {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def _fits(kind: str, data: Data, *, text: bool = False, dimensions: int | None = None) -> None:
+    if data.text is not text:
+        wanted = "text" if text else "numbers"
+        raise SpecError(f"model.kind = {kind!r}: learns from {wanted}, and data.kind gives {_shape(data)}")
+    if dimensions is not None and len(data.inputs) != dimensions:
+        raise SpecError(f"model.kind = {kind!r}: learns from channels x height x width; the data gives {_shape(data)}")
+
+
+def _shape(data: Data) -> str:
+    return "text" if data.text else f"numbers ({' x '.join(map(str, data.inputs))})"
+
+
+def freeze(model: nn.Module, lora: Lora | None, patterns: tuple[str, ...]) -> None:
+    """Has exactly those parameters learn that are to: of a LoRA its updates alone, and those that match a pattern.
+
+    Raises:
+        SpecError: nothing is left to train.
+    """
+    for name, parameter in model.named_parameters():
+        wanted = not patterns or any(re.search(pattern, name) for pattern in patterns)
+        parameter.requires_grad_(wanted and (lora is None or name.rpartition(".")[2] in UPDATES))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        names = ", ".join(name for name, _ in model.named_parameters())
+        raise SpecError(f"train.trainable = {', '.join(patterns)}: leaves nothing to train; there are {names}")
+
+
+Answer = tuple[Tensor, Tensor | None]
+Ask = Callable[[nn.Module, Tensor, Tensor], Answer]
+
+
+def asked(model: nn.Module) -> Ask:
+    """How a model is asked for its logits, and its own loss or None: with the targets, if it takes any."""
+    with_targets = "targets" in inspect.signature(model.forward).parameters
+
+    def ask(forward: nn.Module, inputs: Tensor, targets: Tensor) -> Answer:
+        found: Any = forward(inputs, targets=targets) if with_targets else forward(inputs)
+        if isinstance(found, Tensor):
+            return found, None
+        if isinstance(found, Mapping):
+            return found["logits"], found.get("loss")
+        return found.logits, getattr(found, "loss", None)
+
+    return ask

@@ -1,0 +1,79 @@
+"""What the processes of one training do together; a run of one process does it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from contract import Kill
+from trainer import spec
+from trainer.optim import Moves
+
+State = dict[str, Any]
+
+
+class Alone:
+    """One process, which has nobody to ask."""
+
+    rank = 0
+    world = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the files of the run."""
+        return self.rank == 0
+
+    def device(self, chosen: torch.device) -> torch.device:
+        """The device of this process, where the spec has chosen `chosen`."""
+        return chosen
+
+    def shared(self, model: nn.Module, options: spec.Spec) -> nn.Module:
+        """The model as it is called in training, once its parameters are where they belong."""
+        return torch.compile(model) if options.train.compile else model  # type: ignore[return-value]
+
+    def accumulating(self, _forward: nn.Module, *, last: bool) -> AbstractContextManager[Any]:  # noqa: ARG002
+        """Around one micro-batch: gradients need to be exchanged after the last one only."""
+        return nullcontext()
+
+    def total(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Each value added up over all processes."""
+        return sums
+
+    def gathered(self, values: Tensor) -> Tensor:
+        """The rows of all processes, one after the other."""
+        return values
+
+    def agreed(self, ask: Callable[[int], Kill | None], step: int) -> Kill | None:
+        """What `ask` says, the same on all processes and at the same step."""
+        return ask(step)
+
+    def all_true(self, flag: Tensor) -> bool:
+        """Whether `flag` is true on every process."""
+        return bool(flag)
+
+    def model_state(self, model: nn.Module) -> State:
+        """All weights, whole, on the process that leads."""
+        return model.state_dict()
+
+    def optimizer_state(self, _model: nn.Module, optimizer: Moves) -> State:
+        return optimizer.state_dict()
+
+    def load_model(self, model: nn.Module, state: State) -> None:
+        model.load_state_dict(state)
+
+    def load_optimizer(self, _model: nn.Module, optimizer: Moves, state: State) -> None:
+        optimizer.load_state_dict(state)
+
+    def every(self, value: Any) -> list[Any]:
+        """The value of each process, in the order of their ranks."""
+        return [value]
+
+    def close(self) -> None:
+        """Leaves the others."""
+
+
+ALONE = Alone()

@@ -1,0 +1,464 @@
+"""One training: everything that it consists of, and what it does at a step, an evaluation, a checkpoint, the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from contract import Kill, Phase
+from trainer import data as sources
+from trainer import mining, model, optim, rehearsal, result, scores, spec, tasks
+from trainer.cadence import should_checkpoint
+from trainer.callbacks import Callbacks, Moment
+from trainer.checkpoints import files, randomness, retention
+from trainer.checkpoints.writer import Writer, copied
+from trainer.data import Loader, Micro, Position
+from trainer.deferred import Deferred
+from trainer.ema import Ema
+from trainer.evaluate import Evaluator
+from trainer.experiment import choose_device
+from trainer.freezing import Freezing
+from trainer.log import RunLog
+from trainer.precision import Precision
+from trainer.ranks import ALONE, Alone
+from trainer.stages import Leg, legs
+
+Load = Callable[[spec.Spec], sources.Data]
+
+
+class Run:
+    """Everything that one run consists of.
+
+    Args:
+        options: the spec.
+        ranks: the processes that share the work.
+
+    Raises:
+        SpecError: the spec cannot be trained: the data is not there, or model, task and data do not fit each other.
+    """
+
+    def __init__(self, options: spec.Spec, ranks: Alone = ALONE, load: Load = sources.load) -> None:
+        self.options, self.ranks = options, ranks
+        self.legs = legs(options, load)
+        self.device = ranks.device(choose_device(options.device))
+        randomness.seed_everything(options.seed, deterministic=options.deterministic)
+        data = self.legs[0].data
+        self.model = model.build(options, data).to(self.device)
+        self.ask = model.asked(self.model)
+        self.task = tasks.build(options, data)
+        self.precision = Precision(options.train.precision, self.device)
+        self.ema = Ema(self.model, options.ema.decay) if options.ema else None
+        self.callbacks = Callbacks(options.callbacks, self._callback_failed)
+        self.total_steps = self.legs[-1].last
+        self.deferred = Deferred()
+        self.writer: Writer[tuple[Path, int, dict[str, float]]] = Writer(background=options.checkpoints.background)
+        self.step = self.skipped = self.examined_at = self.saved_at = self.leg_number = 0
+        self.best: float | None = None
+        self.value: float | None = None
+        """Of the primary metric at the last evaluation."""
+        self.served = 0
+        """Samples that earlier legs were trained on."""
+        self.epoch_loss = [0.0, 0.0]  # sum and count, for the mean of the epoch under way
+        self.log: RunLog
+        self._scale = math.inf
+        self._compiled = not options.train.compile
+        _check_metric(self)
+        self._set_out(self.legs[0])
+
+    def start(self, folder: Path, log: RunLog, fingerprints: Mapping[str, Any]) -> None:
+        """Where the run writes from here on, and the fingerprints of what it runs on, for its result."""
+        self.folder, self.log, self.fingerprints = folder, log, fingerprints
+        self._call("train_start")
+
+    # ------------------------------------------------------------------------- what a restart needs, all of it
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.ranks.model_state(self.model),
+            "optimizer": self.ranks.optimizer_state(self.model, self.optimizer),
+            "precision": self.precision.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "random": self.ranks.every(randomness.random_state()),
+            "leg": self.leg_number,
+            "served": self.served,
+            "position": asdict(self.loader.position),
+            "step": self.step,
+            "skipped": self.skipped,
+            "examined_at": self.examined_at,
+            "best": self.best,
+            "epoch_loss": self.epoch_loss,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> list[str]:
+        """Goes on from a checkpoint; returns a sentence for each thing that could not be restored."""
+        self.leg_number, self.served, self.step = state["leg"], state["served"], state["step"]
+        self._set_out(self.legs[self.leg_number])
+        self.ranks.load_model(self.model, state["model"])
+        self.ranks.load_optimizer(self.model, self.optimizer, state["optimizer"])
+        self.precision.load_state_dict(state["precision"])
+        if self.ema and state["ema"]:
+            self.ema.load_state_dict(state["ema"])
+        self.loader.position = Position(**state["position"])
+        self.skipped, self.examined_at, self.best = state["skipped"], state["examined_at"], state["best"]
+        self.epoch_loss = list(state["epoch_loss"])
+        self.saved_at = self.step
+        if len(state["random"]) != self.ranks.world:
+            randomness.seed_everything(self.options.seed + self.step, deterministic=self.options.deterministic)
+            before = len(state["random"])
+            return [f"random numbers begin anew: saved by {before} rank(s), resumed by {self.ranks.world}"]
+        randomness.restore_random_state(state["random"][self.ranks.rank])
+        return []
+
+    # --------------------------------------------------------------------------------------------- stage by stage
+
+    def _set_out(self, leg: Leg) -> None:
+        """Builds what a leg needs of its own: optimizer, loader, evaluator, what is frozen."""
+        options, train = leg.options, leg.options.train
+        self.leg = leg
+        model.freeze(self.model, self.options.lora, train.trainable)
+        self.freezing = Freezing(self.model, options.frozen)
+        self.optimizer = optim.build(self.model, options.optimizer)
+        self.freezing.apply(self.step - leg.first + 1)
+        self.forward = self.ranks.shared(self.model, self.options)
+        self.loader = Loader(
+            leg.data.train,
+            options,
+            Position(),
+            rank=self.ranks.rank,
+            world=self.ranks.world,
+            total_steps=leg.steps,
+        )
+        self.evaluator = Evaluator(
+            self.task, self.ask, self.precision, self.device, self.ranks, train.batch_size, options.evaluate.metrics
+        )
+
+    def enter(self, leg: Leg) -> None:
+        """Begins a leg, unless a checkpoint was taken in the midst of it."""
+        number = self.legs.index(leg)
+        if number != self.leg_number:
+            self.deferred.flush()
+            self.leg_number = number
+            self.served = self._samples()
+            if leg.kind == "finetune":
+                self._back_to_best()
+            self.loader.close()
+            self._set_out(leg)
+        if leg.kind == "eval":
+            self._exam(leg)
+        elif leg.name and self.step == leg.first:
+            self.log.regime_change(f"stage {leg.name}: {leg.kind}, {leg.steps} steps")
+
+    def _back_to_best(self) -> None:
+        """The weights that were best so far; those of now where none were measured."""
+        self.settle()
+        if self.best is None:
+            return
+        found = files.load(self.folder / files.CHECKPOINTS / f"{files.BEST}.pt")
+        self.ranks.load_model(self.model, found["ema"] or found["model"])
+        if self.ema:
+            self.ema.load_state_dict(self.model.state_dict())
+        self.log.note(f"goes on from the best weights so far, of step {found['step']}")
+
+    def _exam(self, leg: Leg) -> None:
+        self.deferred.flush()
+        with self.log.phase(Phase.EVALUATE):
+            found = self.evaluator(self.examined, leg.data.val, "test_")
+        self.log.evaluation(self.step, **found)
+        self._call("evaluation", found)
+
+    # ------------------------------------------------------------------------------------------------ one step
+
+    def asked_to_stop(self) -> Kill | None:
+        return self.ranks.agreed(self.log.should_stop, self.step)
+
+    def advance(self) -> None:
+        """One optimizer step, from the data to the row."""
+        step, leg = self.step + 1, self.leg
+        options = leg.options
+        if step - leg.first in self.freezing.switches:
+            self._thaw(step - leg.first)
+        rate = optim.learning_rate(step - leg.first, options.optimizer.lr, options.schedule, leg.steps)
+        optim.set_learning_rate(self.optimizer, rate)
+        rehearsal.before_batch(options.rehearsal, step)
+        with self._compiling():
+            loss = self.backward(self.loader.next_group(step - leg.first), step - leg.first)
+        rehearsal.mid_step(options.rehearsal, step)
+        self.precision.unscale(self.optimizer)
+        norm = clip(self.model, options.train.clip_norm)
+        self.precision.step(self.optimizer)
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema:
+            self.ema.update(self.model)
+        self.step = step
+        self.report(rate, loss, norm)
+        if self.writer.ready:
+            self.settle()
+        if self.loader.epoch_over:
+            self.end_epoch()
+
+    def _thaw(self, step: int) -> None:
+        learning, all_ = self.freezing.apply(step)
+        self.forward = self.ranks.shared(self.model, self.options)
+        self.log.regime_change(f"{learning} of {all_} parameter tensors learn from here on")
+
+    def backward(self, group: list[Micro], step: int) -> Tensor:
+        """Adds up the gradient of a group of micro-batches; returns the loss, the mean over all their samples.
+
+        Every micro-batch counts by its real share, so the smaller group at the end of an epoch is not too weak.
+        """
+        total: Tensor | None = None
+        for number, micro in enumerate(group, 1):
+            with self.ranks.accumulating(self.forward, last=number == len(group)):
+                with self.precision.autocast():
+                    loss = self._loss(micro, step)
+                if micro.share != 1.0:
+                    loss = loss * micro.share
+                # Gradients of several processes are averaged, and these are meant to be added up.
+                self.precision.backward(loss * self.ranks.world if self.ranks.world > 1 else loss)
+            total = loss.detach() if total is None else total + loss.detach()
+        assert total is not None
+        return total
+
+    def _loss(self, micro: Micro, step: int) -> Tensor:
+        inputs, targets = self._moved(micro.inputs), self._moved(micro.targets)
+        logits, own = self.ask(self.forward, inputs, targets)
+        if self.leg.options.mining:
+            return mining.hardest(self.task.losses(logits, targets), self.leg.options.mining, step)
+        return self.task.mean(logits, targets) if own is None else own
+
+    def report(self, rate: float, loss: Tensor, norm: Tensor) -> None:
+        """Queues the row of this step. It is written when its numbers have left the device."""
+        if self.step % self.leg.options.train.log_every and self.step != self.total_steps:
+            return
+        step, epoch, memory = self.step, self.loader.position.epoch, self._memory()
+        tokens = self._tokens()
+
+        def write(numbers: dict[str, float]) -> None:
+            self.epoch_loss[0] += numbers["train_loss"]
+            self.epoch_loss[1] += 1
+            if "loss_scale" in numbers:
+                self._scaled(step, numbers)
+            self.log.step(step, learning_rate=rate, epoch=epoch, gpu_memory_mb=memory, **numbers, **tokens)
+
+        found = self.ranks.total({"train_loss": loss})
+        self.deferred.put({**found, "grad_norm": norm, **self.precision.scale()}, write)
+        if self.callbacks.wants("step_end"):
+            self.deferred.flush()
+            self._call("step_end")
+
+    def _scaled(self, step: int, numbers: dict[str, float]) -> None:
+        """Tells of a step that was skipped: its gradient was none. Finding the scale is no failure."""
+        scale = numbers["loss_scale"]
+        if (scale < self._scale and self._scale != math.inf) or not math.isfinite(numbers["grad_norm"]):
+            self.skipped += 1
+            numbers.pop("grad_norm")
+            if self.skipped in (1, 10, 100, 1000):
+                self.log.note(
+                    f"step {step} was skipped, number {self.skipped}: gradients overflowed; scale {scale:g} now"
+                )
+        self._scale = scale
+        numbers["skipped_steps"] = float(self.skipped)
+
+    def end_epoch(self) -> None:
+        self.deferred.flush()
+        total, count = self.epoch_loss
+        mean = {"train_loss_epoch": total / count} if count else {}
+        more = self._call("epoch_end")
+        self.log.epoch_end(self.loader.position.epoch, step=self.step, **mean, **more)
+        self.epoch_loss = [0.0, 0.0]
+
+    # --------------------------------------------------------------------------------- evaluations, checkpoints
+
+    @property
+    def examined(self) -> nn.Module:
+        """The model that evaluations look at."""
+        averaged = self.ema is not None and self.options.ema is not None and self.options.ema.evaluate
+        return self.ema.model if averaged and self.ema else self.model
+
+    def examine(self) -> None:
+        """Evaluates; the best model so far is saved."""
+        self.deferred.flush()
+        batches = self.leg.options.train.eval_batches
+        with self.log.phase(Phase.EVALUATE):
+            found = self.evaluator(self.examined, self.leg.data.val, "val_", batches=batches)
+        found |= self._call("evaluation", found)
+        self.examined_at, self.saved_at = self.step, -1  # what is saved does not know of this yet
+        self.log.evaluation(self.step, **found)
+        value, sign = found.get(self.options.metric.name), -1 if self.options.metric.direction == "min" else 1
+        self.value = value
+        if value is not None and math.isfinite(value) and (self.best is None or (value - self.best) * sign > 0):
+            self.best = value
+            self.save(best=True)
+
+    def checkpoint_due(self) -> bool:
+        """Whether to save after this step: by steps, and by epochs where the plan is in epochs.
+
+        The best model is no matter here: `examine` has saved it.
+        """
+        plan = self.leg.options.train
+        if self.saved_at == self.step:
+            return False
+        if plan.checkpoint_every and self.step % plan.checkpoint_every == 0:
+            return True
+        if plan.epochs is None or not plan.checkpoint_epochs or not self.loader.epoch_over:
+            return False
+        return should_checkpoint(self.loader.position.epoch, plan.epochs, every=plan.checkpoint_epochs)
+
+    def save(self, *, best: bool = False) -> None:
+        """Saves everything that a restart needs, unless it is poisoned: a sound checkpoint must not be lost to NaN."""
+        self.deferred.flush()
+        self.settle()
+        if not self.sound():
+            self.log.note(f"no checkpoint was written at step {self.step}: the state is not finite")
+            return
+        with self.log.phase(Phase.CHECKPOINT):
+            state = copied(self.state_dict())
+        self.saved_at = self.step
+        value = self.value if self.examined_at == self.step else None
+        if self.ranks.leads:
+            self.writer.submit(partial(self._write, state, value, best=best))
+        if not self.options.checkpoints.background:
+            self.settle()
+
+    def _write(self, state: dict[str, Any], value: float | None, *, best: bool) -> tuple[Path, int, dict[str, float]]:
+        """Writes a checkpoint and removes what retention keeps no more. Runs beside the training."""
+        keep, metric = self.options.checkpoints, self.options.metric
+        note = {"run_id": self.log.run_id, "metric": metric.name}
+        path = files.save_step(self.folder, state, value=value, note=note, best=best)
+        policy = retention.Policy(keep.keep_last, keep.keep_best, keep.keep_every, metric.direction)
+        retention.prune(self.folder, policy)
+        return path, state["step"], {} if state["best"] is None else {metric.name: state["best"]}
+
+    def settle(self) -> bool:
+        """Waits for the checkpoint under way, if any, and tells of it; returns whether it was written."""
+        try:
+            done = self.writer.take()
+        except OSError as error:
+            self.saved_at = -1
+            self.log.note(f"no checkpoint was written: {error}")
+            return False
+        if done is not None:
+            path, step, best = done
+            self.log.checkpoint_saved(path, step=step, **best)
+            self._call("checkpoint_saved", checkpoint=path)
+        return True
+
+    def sound(self) -> bool:
+        """Whether the last row and all weights are finite."""
+        weights = torch.stack([parameter.detach().isfinite().all() for parameter in self.model.parameters()])
+        return self.ranks.all_true(weights.all() & self.deferred.healthy)
+
+    # -------------------------------------------------------------------------------------------------- the end
+
+    def leave(self, kill: Kill) -> None:
+        """Goes because somebody asked: rows first, then the checkpoint that makes a wrong request cheap."""
+        self.deferred.flush()
+        if kill.save_checkpoint and self.saved_at != self.step:
+            self.save()
+        self.settle()
+
+    def finish(self) -> None:
+        """Examines and saves what the last step has made, and writes the result.
+
+        Raises:
+            OSError: the last checkpoint cannot be written.
+        """
+        self.deferred.flush()
+        if self.leg.kind != "eval" and self.leg.options.train.eval_every and self.examined_at != self.step:
+            self.examine()
+        if self.saved_at != self.step:
+            self.save()
+        if not self.settle():
+            raise OSError(f"{self.folder}: the last checkpoint could not be written; see the notes of the run")
+        self._call("train_end")
+        if not self.ranks.leads:
+            return
+        name = self.options.metric.name
+        result.write(
+            self.folder,
+            self.log.experiment,
+            run_id=self.log.run_id,
+            value=self.log.metrics.get(name) if self.best is None else self.best,
+            secondary=self.log.metrics,
+            fingerprints=self.fingerprints,
+            checkpoint=files.described(self.folder, files.BEST) or files.described(self.folder, files.LAST),
+        )
+
+    def close(self) -> None:
+        """Ends the helpers: the thread that writes checkpoints, the processes that read data."""
+        self.writer.close()
+        self.loader.close()
+
+    # --------------------------------------------------------------------------------------------------- details
+
+    def _call(
+        self, event: str, more: Mapping[str, float] | None = None, checkpoint: Path | None = None
+    ) -> dict[str, float]:
+        """Calls the functions of an event, on the process that leads."""
+        if not self.callbacks.wants(event) or not self.ranks.leads:
+            return {}
+        metrics = {**self.log.metrics, **(more or {})}
+        epoch = self.loader.position.epoch
+        return self.callbacks.call(Moment(event, self.step, epoch, metrics, self.folder, self.model, checkpoint))
+
+    def _callback_failed(self, name: str, event: str, error: str) -> None:
+        self.log.note(f"callback {name} failed at {event}: {error}")
+
+    def _tokens(self) -> dict[str, float]:
+        """The tokens trained on so far, where the budget counts them."""
+        if self.options.budget.tokens is None:
+            return {}
+        return {"tokens": float(self._samples() * self.options.context)}
+
+    def _samples(self) -> int:
+        """How many samples were trained on so far."""
+        position = self.loader.position
+        return self.served + position.epoch * len(self.loader.samples) + position.index
+
+    def _moved(self, batch: Tensor) -> Tensor:
+        if self.device.type != "cuda":
+            return batch
+        return batch.pin_memory().to(self.device, non_blocking=True)
+
+    def _memory(self) -> float | None:
+        if self.device.type != "cuda":
+            return None
+        return round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
+
+    def _compiling(self) -> AbstractContextManager[None]:
+        """The first compiled step takes minutes, and whoever watches should know why."""
+        if self._compiled:
+            return nullcontext()
+        self._compiled = True
+        return self.log.phase(Phase.COMPILE)
+
+
+def _check_metric(run: Run) -> None:
+    """Whether the metric that counts, and those asked for, can be had.
+
+    Raises:
+        SpecError: they cannot.
+    """
+    options, task = run.options, run.task
+    for leg in run.legs:
+        scores.check(leg.options.evaluate.metrics, task.name, leg.data.outputs)
+    known = ["val_loss", *(f"val_{name}" for name in (*task.names, *options.evaluate.metrics))]
+    if options.metric.name not in known and not options.callbacks.evaluation:
+        what = f"a {task.name} task gives {', '.join(known)}; more by evaluate.metrics"
+        raise spec.SpecError(f"metric.name = {options.metric.name!r}: {what}")
+
+
+def clip(network: nn.Module, limit: float) -> Tensor:
+    """Clips the gradients to a total norm of `limit` (0: not at all); returns the norm that they had before."""
+    parameters = [parameter for parameter in network.parameters() if parameter.grad is not None]
+    if limit > 0:
+        return nn.utils.clip_grad_norm_(parameters, limit)
+    return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
