@@ -51,6 +51,8 @@ DIAGNOSIS = "diagnosis.md"
 CURVE = "curve.svg"
 NEXT = "next.md"
 CHECKLIST = "CHECKLIST.md"
+WATCHER = ".checker.lock"
+"""In the folder that a checker watches: held by it, and saying who it is."""
 
 
 class State(StrEnum):
@@ -849,6 +851,37 @@ def boot_id() -> str | None:
 def this_process() -> Process:
     pid = os.getpid()
     return Process(pid=pid, host=socket.gethostname(), boot_id=boot_id(), started=process_started(pid))
+
+
+def watcher(root: Path) -> str | None:
+    """Which checker watches a folder, in words; None where none does, or nobody can know."""
+    try:
+        fd = os.open(root / WATCHER, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        found = decode_object(os.pread(fd, 4096, 0), WATCHER)
+        pid, host = found.get("pid"), found.get("host")
+        # Only a lock whose holder seems to live is tried, for trying one that is free would be in a checker's way.
+        if host == socket.gethostname() and isinstance(pid, int) and (process_started(pid) is None or not _held(fd)):
+            return None
+        return f"process {pid} on {host}, since {found.get('started')}"
+    except (OSError, Unreadable):
+        return None
+    finally:
+        os.close(fd)
+
+
+def _held(fd: int) -> bool:
+    """Whether somebody holds the lock on an open file."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return False
 
 
 def _short_hash(text: str) -> str:

@@ -178,6 +178,8 @@ def _reporter(root: Path) -> tuple[Callable[[Run], None], Callable[[], None]]:
     from importlib import import_module
     from importlib.util import find_spec
 
+    from checker.watch import is_run
+
     if find_spec("checker.report.pages") is None or find_spec("checker.report.checklist") is None:
         return lambda _: None, lambda: None
     report, checklist = import_module("checker.report.pages"), import_module("checker.report.checklist")
@@ -192,7 +194,8 @@ def _reporter(root: Path) -> tuple[Callable[[Run], None], Callable[[], None]]:
             unreadable=list(run.unreadable),
         )
 
-    return write, lambda: checklist.write(root)
+    experiments = root.parent if is_run(root) else root  # whoever watches one run alone updates the list it is in
+    return write, lambda: checklist.write(experiments)
 
 
 # ------------------------------------------------------------------------------------------------------- commands

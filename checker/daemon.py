@@ -28,7 +28,6 @@ try:
 except ImportError:  # not a POSIX system: two checkers on one root are then the user's own affair
     fcntl = None  # type: ignore[assignment]
 
-LOCK = ".checker.lock"
 
 BEAT = 1.0
 """Seconds between two looks at the clock for a run in progress."""
@@ -54,7 +53,7 @@ def only_one(root: Path) -> Iterator[None]:
     Raises:
         Held: another one has it; the message says who.
     """
-    path = root / LOCK
+    path = root / contract.WATCHER
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         if fcntl is not None:

@@ -164,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="trainer",
         description="Train, one folder per run, under a checker's eyes.",
-        epilog="trainer keys lists every key of a spec; what is reproducible, and what is not, stands in trainer/README.md",
+        epilog="trainer keys lists every key of a spec; trainer/README.md says what is reproducible, and what is not.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for add in (_add_new, _add_run, _add_eval, _add_exec, _add_abort, _add_prune, _add_sweep, _add_keys):

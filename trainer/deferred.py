@@ -10,7 +10,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-Write = Callable[[Mapping[str, float]], None]
+Write = Callable[[dict[str, float]], None]
 
 
 @dataclass(frozen=True)

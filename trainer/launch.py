@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from contract import EXPERIMENT, Exit, Experiment, State, config_hash
-from trainer import child, fingerprints, known, spec
+from trainer import child, fail_fast, fingerprints, known, spec
 from trainer.checkpoints import files, warm_start
 from trainer.dry_run import dry_run
 from trainer.experiment import record, runs_on
@@ -44,6 +44,8 @@ def launch(order: Order) -> Exit:
     Raises:
         SpecError: the order cannot be carried out; nothing was created or started.
     """
+    if order.fail_fast:
+        fail_fast.check()
     if not order.target.is_dir():
         if order.resume:
             raise spec.SpecError(f"{order.target}: --resume wants the folder of an experiment, such as exp-001")
@@ -79,7 +81,7 @@ def _run_pending(order: Order, experiment: Experiment, options: spec.Spec) -> Ex
         return dry_run(run, order.target)
     found = runs_on(order.target.parent, options, run.legs)
     changed = fingerprints.mismatches(experiment.fingerprints, found)
-    return _run(order.target, run, found, [*(f"since it was created, {change}" for change in changed), *remarks])
+    return _run(order, order.target, run, found, [*(f"since it was created, {change}" for change in changed), *remarks])
 
 
 def _built(options: spec.Spec, experiments: Path) -> tuple[Run, list[str]]:
@@ -146,7 +148,7 @@ def _run_new(order: Order, options: spec.Spec) -> Exit:
         folder = mint(order.experiments, found)
     except OSError as error:
         raise spec.SpecError(f"{error.filename}: no experiment can be created there ({error.strerror})") from None
-    return _run(folder, run, found.fingerprints, remarks)
+    return _run(order, folder, run, found.fingerprints, remarks)
 
 
 def _resume(order: Order, experiment: Experiment, state: State) -> Exit:
@@ -172,7 +174,7 @@ def _resume(order: Order, experiment: Experiment, state: State) -> Exit:
             remarks += _warmed(run, donor, everything=options.warm_start.restore == "all")
     else:
         remarks += _restored(run, saved, order.target)
-    return _run(order.target, run, found, remarks, resume=saved is not None)
+    return _run(order, order.target, run, found, remarks, resume=saved is not None)
 
 
 def _restored(run: Run, saved: files.State, folder: Path) -> list[str]:
@@ -210,9 +212,13 @@ def spare_the_cores(run: Run) -> None:
         torch.set_num_threads(1)
 
 
-def _run(folder: Path, run: Run, found: Mapping[str, Any], remarks: list[str], *, resume: bool = False) -> Exit:
+def _run(
+    order: Order, folder: Path, run: Run, found: Mapping[str, Any], remarks: list[str], *, resume: bool = False
+) -> Exit:
     """Trains; `found` are the fingerprints of what it depends on, as it is now."""
     spare_the_cores(run)
+    if order.fail_fast:
+        remarks = [fail_fast.start(folder.resolve()), *remarks]
     with RunLog(folder, resume=resume) as log:
         print(f"{log.experiment.id} -> {folder} ({run.device}, {run.total_steps} steps)", flush=True)
         for remark in remarks:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainer.errors import SpecError
-from trainer.optim import Moves
+from trainer.optim import Moves, parts
 
 _FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -43,7 +43,7 @@ class Precision:
 
     def unscale(self, optimizer: Moves) -> None:
         if self.scaler.is_enabled():
-            for one in getattr(optimizer, "optimizers", (optimizer,)):
+            for one in parts(optimizer):
                 self.scaler.unscale_(one)
 
     def step(self, optimizer: Moves) -> None:
@@ -51,15 +51,14 @@ class Precision:
         if not self.scaler.is_enabled():
             optimizer.step()
             return
-        for one in getattr(optimizer, "optimizers", (optimizer,)):
+        for one in parts(optimizer):
             self.scaler.step(one)
         self.scaler.update()
 
     def scale(self) -> dict[str, Tensor]:
         """The scale for the next step as it stands on the device; nothing where gradients are not scaled."""
-        if not self.scaler.is_enabled():
-            return {}
-        return {"loss_scale": self.scaler._get_scale_async().clone()}  # noqa: SLF001 - `get_scale` waits for the GPU
+        scale = self.scaler._get_scale_async()  # noqa: SLF001 - `get_scale` waits for the GPU
+        return {} if scale is None else {"loss_scale": scale.clone()}
 
     def state_dict(self) -> dict[str, Any]:
         return self.scaler.state_dict()

@@ -29,7 +29,9 @@ def reference(prefix: str = "") -> str:
     if not wanted:
         raise SpecError(f"{prefix}: no key begins like that; the first parts are {', '.join(Spec.model_fields)}")
     told: list[str] = []
-    for (table, section), group in itertools.groupby(wanted, key=lambda key: (key.path.rpartition(".")[0], key.section)):
+    for (table, section), group in itertools.groupby(
+        wanted, key=lambda key: (key.path.rpartition(".")[0], key.section)
+    ):
         title = f"[{table}]" if table else "(top level)"
         told += [f"{title}{_about(section) if table else ''}", *(line for key in group for line in _lines(key)), ""]
     return "\n".join(told).rstrip()

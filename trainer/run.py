@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from contract import Kill, Phase
+from contract import CHECKPOINTS, Kill, Phase
 from trainer import data as sources
 from trainer import mining, model, optim, rehearsal, result, scores, spec, tasks
 from trainer.cadence import should_checkpoint
@@ -161,7 +161,7 @@ class Run:
         self.settle()
         if self.best is None:
             return
-        found = files.load(self.folder / files.CHECKPOINTS / f"{files.BEST}.pt")
+        found = files.load(self.folder / CHECKPOINTS / f"{files.BEST}.pt")
         self.ranks.load_model(self.model, found["ema"] or found["model"])
         if self.ema:
             self.ema.load_state_dict(self.model.state_dict())

@@ -62,7 +62,7 @@ def scores(names: tuple[str, ...], logits: Tensor, targets: Tensor) -> dict[str,
 
 
 def _value(name: str, targets: Any, logits: Tensor) -> float:
-    from sklearn.exceptions import UndefinedMetricWarning  # noqa: PLC0415 - an extra, and seconds
+    from sklearn.exceptions import UndefinedMetricWarning  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra, and seconds
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", UndefinedMetricWarning)
@@ -74,7 +74,7 @@ def _value(name: str, targets: Any, logits: Tensor) -> float:
 
 
 def _scorers() -> Mapping[str, Callable[[Any, Tensor], float]]:
-    from sklearn import metrics  # noqa: PLC0415 - as above
+    from sklearn import metrics  # type: ignore[import-untyped]  # noqa: PLC0415 - as above
 
     def guessed(score: Callable[..., float], **options: Any) -> Callable[[Any, Tensor], float]:
         return lambda targets, logits: score(targets, logits.argmax(1).numpy(), **options)
@@ -101,7 +101,7 @@ def _scorers() -> Mapping[str, Callable[[Any, Tensor], float]]:
 
 def _matthews(targets: Any, guesses: Any) -> float:
     """Undefined where only one class occurs on either side; scikit-learn calls that 0."""
-    from sklearn.metrics import matthews_corrcoef  # noqa: PLC0415 - as above
+    from sklearn.metrics import matthews_corrcoef  # type: ignore[import-untyped]  # noqa: PLC0415 - as above
 
     if len(set(targets.tolist())) < 2 or len(set(guesses.tolist())) < 2:
         return math.nan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from trainer import optim, spec
@@ -66,7 +66,7 @@ def total_steps(options: spec.Spec, data: Data) -> int:
     return (options.train.epochs or 1) * Loader(data.train, options, Position()).groups_per_epoch
 
 
-def declared(parts: list[Leg]) -> dict[str, Any]:
+def declared(parts: Sequence[Leg]) -> dict[str, Any]:
     """The schedule of the whole run, as `experiment.json` tells it."""
     each = [
         optim.declared(leg.options.optimizer.lr, leg.options.schedule, leg.steps) for leg in parts if leg.kind != "eval"

@@ -61,6 +61,10 @@ class Data:
     """What was found in the data, as a JSON document."""
     text: bool = False
     """Whether inputs are bytes of text."""
+    padded: bool = False
+    """Whether samples may be shorter than an input, their targets filled up with `IGNORED`."""
+    remarks: tuple[str, ...] = ()
+    """What whoever trains should know of the data, in sentences: records left out, documents cut."""
 
 
 class Micro(NamedTuple):

@@ -15,7 +15,7 @@ from trainer.optim.schedule import declared, learning_rate
 from trainer.optim.several import Several
 from trainer.spec.optimizer import Optimizer as Options
 
-__all__ = ["Moves", "build", "declared", "learning_rate", "set_learning_rate"]
+__all__ = ["Moves", "build", "declared", "learning_rate", "parts", "set_learning_rate"]
 
 Moves = Optimizer | Several
 Named = dict[str, nn.Parameter]
@@ -32,6 +32,11 @@ def build(model: nn.Module, options: Options) -> Moves:
     if options.kind == "muon":
         return _muon(model, named, options)
     return _plain(groups(named, options), options, named)
+
+
+def parts(optimizer: Moves) -> tuple[Optimizer, ...]:
+    """The optimizers that share the work; one alone where none does."""
+    return optimizer.optimizers if isinstance(optimizer, Several) else (optimizer,)
 
 
 def _plain(found: Groups, options: Options, named: Named) -> Optimizer:

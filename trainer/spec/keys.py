@@ -17,6 +17,11 @@ class Key(NamedTuple):
     section: type[BaseModel]
     field: FieldInfo
 
+    @property
+    def table(self) -> str:
+        """The dotted path of the table that it stands in; empty at the top."""
+        return self.path.rpartition(".")[0]
+
 
 def keys(section: type[BaseModel], prefix: str = "") -> Iterator[Key]:
     """All keys of a section and of the sections in it, in the order of their declaration."""
