@@ -46,10 +46,9 @@ def attach(folder: Path, name: str, data: Path | None) -> Exit:
         state, sha256 = files.load_named(path)
     except files.BadCheckpoint as error:
         raise spec.SpecError(str(error)) from None
-    options = options if data is None else _on(options, data)
-    run = Run(options)
+    run = Run(options) if data is None else _examining(options, data)
     try:
-        run.model.load_state_dict(state["ema"] or state["model"])
+        run.model.load_state_dict(state.get("ema") or state["model"])
     except (RuntimeError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise spec.SpecError(f"{path}: holds no weights of this experiment's model ({reason})") from None
@@ -81,6 +80,21 @@ def _path(folder: Path, name: str) -> Path:
         why = f"lies outside of {folder}; only a checkpoint in there is the experiment's"
         raise spec.SpecError(f"--checkpoint {name}: {why}")
     return path
+
+
+def _examining(options: spec.Spec, path: Path) -> Run:
+    """A run of the spec with `path` for the data that is held out.
+
+    Raises:
+        SpecError: it cannot be examined on that.
+    """
+    try:
+        path.open("rb").close()
+        return Run(_on(options, path))
+    except OSError as error:
+        raise spec.SpecError(f"--data {path}: cannot be read ({error.strerror})") from None
+    except spec.SpecError as error:
+        raise spec.SpecError(f"--data {path}: {str(error).removeprefix(f'--data {path}: ')}") from None
 
 
 def _on(options: spec.Spec, path: Path) -> spec.Spec:

@@ -57,6 +57,8 @@ class Precision:
 
     def scale(self) -> dict[str, Tensor]:
         """The scale for the next step as it stands on the device; nothing where gradients are not scaled."""
+        if not self.scaler.is_enabled():
+            return {}
         scale = self.scaler._get_scale_async()  # noqa: SLF001 - `get_scale` waits for the GPU
         return {} if scale is None else {"loss_scale": scale.clone()}
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from trainer import checkpoint
+from trainer.checkpoints import files as checkpoint
 from trainer.cli import main
 
 

@@ -1,11 +1,13 @@
 import hashlib
+import os
 import random
 
 import numpy as np
 import pytest
 import torch
 
-from trainer import checkpoint, sealed
+from trainer.checkpoints import files as checkpoint
+from trainer.checkpoints import randomness
 
 
 def flip(path):
@@ -50,18 +52,19 @@ def test_none_yet_is_no_error(tmp_path):
 @pytest.mark.parametrize("survived", [0, 1, 2], ids=["nothing", "the-hashes", "hashes-and-file"])
 def test_a_crash_between_the_writes_of_a_save_costs_nothing(tmp_path, monkeypatch, survived):
     checkpoint.save(tmp_path, "last", {"step": 1})
-    replace, done = sealed.replace, []
+    replace, done = os.replace, []
 
-    def crash(path, data):
+    def crash(old, new):
         if len(done) == survived:
             raise KeyboardInterrupt
-        done.append(path)
-        replace(path, data)
+        done.append(new)
+        replace(old, new)
 
-    monkeypatch.setattr(sealed, "replace", crash)
+    monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(tmp_path, "last", {"step": 2})
     assert checkpoint.load_newest(tmp_path) == ({"step": 2 if survived == 2 else 1}, [])
+    assert [path.name for path in (tmp_path / "checkpoints").glob(".*")] == []
 
 
 def test_the_hash_file_is_what_sha256sum_writes(tmp_path):
@@ -75,10 +78,10 @@ def test_every_random_generator_goes_on_as_before(tmp_path):
     def draw():
         return random.random(), float(np.random.random()), float(torch.rand(()))  # noqa: NPY002 - the global state
 
-    checkpoint.seed_everything(3)
+    randomness.seed_everything(3)
     random.gauss(0, 1)
-    path = checkpoint.save(tmp_path, "last", {"random": checkpoint.random_state()})
+    path = checkpoint.save(tmp_path, "last", {"random": randomness.random_state()})
     expected = draw()
     draw()
-    checkpoint.restore_random_state(checkpoint.load(path)["random"])
+    randomness.restore_random_state(checkpoint.load(path)["random"])
     assert draw() == expected

@@ -184,7 +184,7 @@ def test_a_small_model_takes_one_thread_unless_told_otherwise(tmp_path, small_to
 
 def test_a_pending_experiment_is_run_in_its_own_folder(tmp_path, small, read_status):
     options = small()
-    folder = launching.mint(tmp_path, launching.record(tmp_path, options, launching.Text.load(options.data)))
+    folder = launching.mint(tmp_path, launching.record(tmp_path, options, launching.Run(options).legs))
     assert main(["run", str(folder), "--experiments", str(tmp_path)]) == 0
     assert read_status(folder)["state"] == "completed"
     assert not (tmp_path / "exp-002").exists()
@@ -192,7 +192,7 @@ def test_a_pending_experiment_is_run_in_its_own_folder(tmp_path, small, read_sta
 
 def test_a_folder_that_is_being_trained_is_left_alone(tmp_path, small, capsys):
     options = small()
-    folder = launching.mint(tmp_path, launching.record(tmp_path, options, launching.Text.load(options.data)))
+    folder = launching.mint(tmp_path, launching.record(tmp_path, options, launching.Run(options).legs))
     with launching.RunLog(folder):
         assert main(["run", str(folder), "--resume"]) == 2
     assert f"is being trained by process {os.getpid()}" in capsys.readouterr().err
@@ -203,11 +203,13 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_remark(tmp_path, small_toml,
     folder = tmp_path / "exp-001"
     status = read_status(folder) | {"state": "failed"}
     (folder / "training_status.json").write_text(json.dumps(status))
-    (folder / "checkpoints/last.pt").write_bytes(b"damaged")
+    (folder / "checkpoints/step-00000012.pt").write_bytes(b"damaged")
     assert main(["run", str(folder), "--resume"]) == 0
-    assert "last.pt: its SHA-256 is" in capsys.readouterr().out
-    (folder / "checkpoints/best.pt").write_bytes(b"damaged")
-    (folder / "checkpoints/last.pt").write_bytes(b"damaged")
+    out = capsys.readouterr().out
+    assert "step-00000012.pt: its SHA-256 is" in out
+    assert "resumed at step 10: model, optimizer, schedule, data position, random numbers restored" in out
+    for path in (folder / "checkpoints").glob("*.pt"):
+        path.write_bytes(b"damaged")
     (folder / "training_status.json").write_text(json.dumps(status))
     assert main(["run", str(folder), "--resume"]) == 2
     assert "no sound checkpoint" in capsys.readouterr().err

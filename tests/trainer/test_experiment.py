@@ -6,9 +6,10 @@ import pytest
 
 from contract import Experiment
 from trainer import spec
-from trainer.data import Text
+from trainer.data import load
 from trainer.experiment import choose_device, record
 from trainer.mint import claim, mint
+from trainer.stages import legs
 
 
 def test_twenty_minters_at_once_get_twenty_numbers(tmp_path):
@@ -38,7 +39,7 @@ def test_the_record_tells_what_is_tried(tmp_path, small):
     options = small(
         name="n", hypothesis="h", tiers={"must_pass": 3.0}, budget={"wall_minutes": 5.0}, schedule={"warmup_steps": 3}
     )
-    folder = mint(tmp_path, record(tmp_path, options, Text.load(options.data)))
+    folder = mint(tmp_path, record(tmp_path, options, legs(options, load)))
     found = Experiment.parse(json.loads((folder / "experiment.json").read_text()))
     assert (found.id, found.name, found.hypothesis, found.total_steps) == ("exp-001", "n", "h", 12)
     assert found.metric == {"name": "val_loss", "direction": "min"}
@@ -54,9 +55,9 @@ def test_the_record_tells_what_is_tried(tmp_path, small):
 def test_epochs_are_turned_into_steps(tmp_path, small):
     options = spec.build(spec.laid_over(small().model_dump(mode="json"), {"train": {"epochs": 2}}), where="")
     options = spec.build(options.model_dump(mode="json"), where="")
-    text = Text.load(options.data)
-    folder = mint(tmp_path, record(tmp_path, options, text))
-    windows = (len(text.train) - 1) // 16
+    found = legs(options, load)
+    folder = mint(tmp_path, record(tmp_path, options, found))
+    windows = len(found[0].data.train)
     assert json.loads((folder / "experiment.json").read_text())["total_steps"] == 2 * -(-windows // 8)
 
 

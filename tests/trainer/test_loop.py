@@ -5,19 +5,21 @@ import pytest
 import torch
 
 from contract import Kill
-from trainer import loop, rehearsal, spec
-from trainer.data import Loader, Position, Text
+from trainer import rehearsal, spec
+from trainer import run as running
+from trainer.data import Loader, Position
 from trainer.experiment import record
 from trainer.launch import Order, launch
 from trainer.log import RunLog
-from trainer.loop import Run, train
+from trainer.loop import train
 from trainer.mint import mint
+from trainer.run import Run
 from trainer.stop import Bell
 
 
 def start(options, root):
-    text = Text.load(options.data)
-    return Run(options, text), mint(root, record(root, options, text))
+    run = Run(options)
+    return run, mint(root, record(root, options, run.legs))
 
 
 def run_whole(options, root):
@@ -41,22 +43,23 @@ def test_a_whole_run_leaves_everything_behind(tmp_path, small, read_rows, read_s
     result = json.loads((folder / "result.json").read_text())
     assert (result["oracle_tier"], len(result["shortfalls"])) == ("must_pass", 1)
     assert result["primary_metric"]["value"] == run.best
-    assert {path.name for path in (folder / "checkpoints").glob("*.pt")} == {"last.pt", "best.pt"}
+    assert {path.name for path in (folder / "checkpoints").glob("*.pt")} == {
+        "last.pt", "best.pt", "step-00000010.pt", "step-00000012.pt",
+    }  # fmt: skip
 
 
 def test_the_tail_of_an_epoch_has_the_gradient_of_its_mean_loss(small):
     options = small(model={"dropout": 0.0})
-    text = Text.load(options.data)
-    run = Run(options, text)
-    windows = run.loader.windows
-    loader = Loader(text.train, options, Position(0, windows - 5))  # five windows left: micro-batches of 4 and 1
-    group = loader.next_group()
-    assert [len(tokens) for tokens, _ in group] == [4, 1]
-    loss = run.backward(group)
+    run = Run(options)
+    windows = len(run.loader.samples)
+    loader = Loader(run.leg.data.train, options, Position(0, windows - 5))  # five left: micro-batches of 4 and 1
+    group = loader.next_group(1)
+    assert [len(micro.inputs) for micro in group] == [4, 1]
+    loss = run.backward(group, 1)
     found = [parameter.grad.clone() for parameter in run.model.parameters()]
     run.model.zero_grad()
-    tokens, targets = (torch.cat(parts) for parts in zip(*group, strict=True))
-    reference = loop.model.loss_of(run.model, tokens, targets)
+    inputs, targets = (torch.cat(parts) for parts in list(zip(*group, strict=True))[:2])
+    reference = run.task.mean(run.model(inputs), targets)
     reference.backward()
     assert loss.item() == pytest.approx(reference.item(), abs=1e-6)
     for one, parameter in zip(found, run.model.parameters(), strict=True):
@@ -67,7 +70,7 @@ def test_the_tail_of_an_epoch_has_the_gradient_of_its_mean_loss(small):
 def test_the_norm_is_the_one_before_clipping(limit):
     model = torch.nn.Linear(2, 1, bias=False)
     model.weight.grad = torch.tensor([[3.0, 4.0]])
-    assert loop.clip(model, limit).item() == 5.0
+    assert running.clip(model, limit).item() == 5.0
     assert model.weight.grad.norm().item() == pytest.approx(limit or 5.0, rel=1e-3)
 
 
@@ -165,8 +168,8 @@ def test_a_kill_saves_first_unless_told_otherwise(tmp_path, small, monkeypatch, 
 
 
 def test_the_row_is_on_disk_before_anything_raises(tmp_path, small, read_rows, read_status, monkeypatch):
-    monkeypatch.setattr(loop, "evaluate", lambda *_: 1 / 0)
     run, folder = start(small(), tmp_path)
+    monkeypatch.setattr(run, "examine", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError), RunLog(folder) as log:  # noqa: PT012 - the block is what is left
         run.start(folder, log, {})
         train(run)
@@ -200,6 +203,5 @@ def test_epochs_end_with_their_mean_loss(tmp_path, small, read_rows):
 
 
 def test_an_unknown_model_is_a_fault_of_the_spec(small):
-    options = small(model={"kind": "gtp"})
-    with pytest.raises(spec.SpecError, match="no such model; known are gpt"):
-        Run(options, Text.load(options.data))
+    with pytest.raises(spec.SpecError, match="no such kind; known are gpt, mlp, cnn, and your own .*mean 'gpt'"):
+        small(model={"kind": "gtp"})

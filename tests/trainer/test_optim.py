@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from trainer import optim, spec
+from trainer import optim
+from trainer.spec.optimizer import Optimizer, Schedule
 
 TOTAL = 100
 
@@ -25,19 +26,19 @@ TOTAL = 100
     ids=["constant", "warmup", "linear", "linear-warmup", "cosine", "cosine-warmup", "early-end", "step", "all-warmup"],
 )
 def test_the_learning_rate_at_a_step(options, expected):
-    schedule = spec.Schedule(**options)
+    schedule = Schedule(**options)
     found = {step: optim.learning_rate(step, 1.0, schedule, TOTAL) for step in expected}
     assert found == pytest.approx(expected)
 
 
 def test_after_the_decay_to_zero_the_rate_is_exactly_zero():
-    schedule = spec.Schedule(kind="cosine", decay_steps=15, final_lr_ratio=0.0)
+    schedule = Schedule(kind="cosine", decay_steps=15, final_lr_ratio=0.0)
     assert optim.learning_rate(16, 0.003, schedule, TOTAL) == 0.0
 
 
-@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd", "lion"])
 def test_only_matrices_decay(kind):
     model = torch.nn.Linear(3, 2)
-    built = optim.build(model, spec.Optimizer(kind=kind, weight_decay=0.3), torch.device("cpu"))
+    built = optim.build(model, Optimizer(kind=kind, weight_decay=0.3))
     decay = {id(item): group["weight_decay"] for group in built.param_groups for item in group["params"]}
     assert (decay[id(model.weight)], decay[id(model.bias)]) == (0.3, 0.0)
