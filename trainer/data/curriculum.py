@@ -50,7 +50,7 @@ def changes(options: spec.Spec, total_steps: int) -> list[int]:
     plan = options.curriculum
     if plan is None or plan.kind != "step":
         return []
-    last = (plan.steps or total_steps) - 1
+    last = max(1, (plan.steps or total_steps) - 1)
     rises = {math.ceil(stair * last / plan.stairs - _ROUNDING) + 1 for stair in range(1, plan.stairs + 1)}
     jumps = (step for step in rises if 1 < step <= total_steps)
     return sorted(step for step in jumps if _jumps(plan, step, total_steps))

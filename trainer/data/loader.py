@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from trainer import spec
+from trainer.data.ahead import Ahead
 from trainer.data.curriculum import Eligible
 from trainer.data.order import Order
+from trainer.data.plan import Part, Plan, Position
 from trainer.data.samples import Micro, Ordered, Samples
 
 _FAR = 1 << 16
 """Samples looked at together, at most, while a curriculum looks for one that is easy enough."""
-
-
-@dataclass
-class Position:
-    """Where in the data a run stands: the samples at the places before `index` of the shuffled epoch are done with."""
-
-    epoch: int = 0
-    index: int = 0
-
-
-class Part(NamedTuple):
-    """Which samples of a micro-batch this rank fetches, and what part of the group's loss they make."""
-
-    numbers: Tensor
-    share: float
-
-
-class Plan(NamedTuple):
-    """One optimizer step: where it begins, what is fetched, and where the next one begins."""
-
-    begin: Position
-    step: int
-    parts: list[Part]
-    end: Position
 
 
 class Loader:
@@ -80,6 +56,8 @@ class Loader:
         self._count = len(samples)
         self._order: tuple[int, Order] | None = None
         self._eligible = Eligible(samples, options, total_steps) if options.curriculum else None
+        reading = options.loading
+        self._fetched_ahead = Ahead(samples, reading, self.seed, self._plan) if reading.workers else None
 
     @property
     def groups_per_epoch(self) -> int:
@@ -92,12 +70,19 @@ class Loader:
 
     def next_group(self, step: int) -> list[Micro]:
         """The micro-batches of optimizer step `step`, of which the first is 1."""
-        plan = self._plan(self.position, step)
-        self.position = plan.end
-        return [Micro(*self.samples.batch(numbers), share) for numbers, share in plan.parts]
+        if self._fetched_ahead is not None:
+            plan, group = self._fetched_ahead.group(self.position, step)
+        else:
+            plan = self._plan(self.position, step)
+            group = [Micro(*self.samples.batch(numbers), share) for numbers, share in plan.parts]
+        self.position = Position(plan.end.epoch, plan.end.index)  # the caller may change it; what was planned stays
+        return group
 
     def close(self) -> None:
-        """Ends what reads ahead."""
+        """Ends the processes that read ahead. The loader then serves without them."""
+        if self._fetched_ahead is not None:
+            self._fetched_ahead.close()
+            self._fetched_ahead = None
 
     def _plan(self, position: Position, step: int) -> Plan:
         begin = self._ready(position, step)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from trainer import spec
 from trainer.data.curriculum import changes, difficulty
-from trainer.data.loader import Loader, Position
+from trainer.data.loader import Loader
+from trainer.data.plan import Position
 from trainer.spec.train import Curriculum
 
 
