@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from trainer import spec
 from trainer.data.digits import digits
-from trainer.data.loader import Loader, Position
+from trainer.data.loader import Loader
+from trainer.data.plan import Position
 from trainer.data.samples import IGNORED, Batch, Data, Micro, Samples
 from trainer.data.text import stdlib_text
 from trainer.spec.data import Digits, StdlibText

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer import spec
-from trainer.data.loader import Loader, Position
+from trainer.data.loader import Loader
+from trainer.data.plan import Position
 from trainer.data.samples import Tensors
 
 BASE = {"train": {"steps": 12, "batch_size": 4, "accumulate": 2}}
