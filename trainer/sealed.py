@@ -127,8 +127,8 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, str]]:
         Damaged: as for `read`.
     """
     try:
-        file = path.open("rb")
         known = hashes(path)
+        file = path.open("rb")
     except OSError as error:
         raise Damaged(f"{error.filename}: {error.strerror}") from None
     with file:

@@ -280,7 +280,8 @@ def test_a_run_killed_by_the_system_resumes_bit_for_bit(tmp_path, small_toml, re
     assert losses(resumed) == losses(read_rows(tmp_path / "exp-002", "step"))
     assert len({row["run_id"] for row in resumed}) == 2
     steps = [row["step"] for row in resumed]
-    assert steps == [*range(1, 7), *range(5, 13)]  # from the checkpoint of step 4
+    assert steps[:6] == [*range(1, 7)]
+    assert steps[6:] in ([*range(5, 13)], [*range(6, 13)])  # that of step 5 may have been on its way to the disk
 
 
 def test_a_hanging_run_lives_on_tells_where_it_hangs_and_can_be_interrupted(tmp_path, small_toml, read_status):
@@ -303,7 +304,7 @@ def test_a_hanging_run_lives_on_tells_where_it_hangs_and_can_be_interrupted(tmp_
 
 
 def test_an_exception_is_exit_code_1(tmp_path, small_toml, read_status):
-    code = "import sys, trainer.loop as loop; loop.evaluate = None; from trainer.cli import main; sys.exit(main())"
+    code = "import sys; from trainer.run import Run; Run.examine = None; from trainer.cli import main; sys.exit(main())"
     answer = subprocess.run(
         [sys.executable, "-c", code, "run", str(small_toml), "--experiments", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, check=False,

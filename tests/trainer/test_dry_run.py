@@ -20,7 +20,13 @@ def test_it_leaves_no_trace_but_its_report(tmp_path, small_toml, capsys, monkeyp
     assert dry(small_toml, tmp_path / "e") == 0
     said = capsys.readouterr().out
     assert everything(tmp_path) == before
-    for told in ("model: gpt", "windows per epoch", "first step: train loss", "first evaluation: val_loss", "GiB free"):
+    for told in (
+        "model: gpt",
+        "samples of 16 tokens per epoch",
+        "first step: train loss",
+        "first evaluation: val_loss",
+        "GiB free",
+    ):
         assert told in said
     assert said.endswith("this run can start; nothing was kept\n")
 

@@ -156,11 +156,11 @@ def test_a_poisoned_run_goes_on_and_keeps_its_sound_checkpoint(tmp_path, small, 
     found = losses(read_rows(folder, "step"))
     assert found[5] != "NaN"
     assert [found[step] for step in range(6, 13)] == ["NaN"] * 7
-    assert torch.load(folder / "checkpoints/last.pt", weights_only=True)["step"] == 4
+    assert torch.load(folder / "checkpoints/last.pt", weights_only=True)["step"] == 5  # where it was best
     assert any("not finite" in row["text"] for row in read_rows(folder, "note"))
 
 
-@pytest.mark.parametrize(("save", "saved"), [(True, 6), (False, 4)], ids=["saves", "as-asked-saves-not"])
+@pytest.mark.parametrize(("save", "saved"), [(True, 6), (False, 5)], ids=["saves", "as-asked-saves-not"])
 def test_a_kill_saves_first_unless_told_otherwise(tmp_path, small, monkeypatch, save, saved):
     stop_at(6, monkeypatch, save_checkpoint=save)
     _, folder, _ = run_whole(small(), tmp_path)
@@ -203,5 +203,5 @@ def test_epochs_end_with_their_mean_loss(tmp_path, small, read_rows):
 
 
 def test_an_unknown_model_is_a_fault_of_the_spec(small):
-    with pytest.raises(spec.SpecError, match="no such kind; known are gpt, mlp, cnn, and your own .*mean 'gpt'"):
+    with pytest.raises(spec.SpecError, match=r"no such kind; known are gpt, mlp, cnn, and your own .*mean 'gpt'"):
         small(model={"kind": "gtp"})

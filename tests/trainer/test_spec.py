@@ -10,7 +10,10 @@ from trainer import spec
         ({"model": {"layrs": 4}}, "model.layrs = 4: there is no such key; did you mean model.layers?"),
         ({"lr": 1e-3}, "lr = 0.001: there is no such key; did you mean optimizer.lr?"),
         ({"optimizer": {"lr": -1.0}}, "optimizer.lr = -1.0: input should be greater than or equal to 0"),
-        ({"optimizer": {"kind": "adamW"}}, "input should be 'adamw', 'adam' or 'sgd'; did you mean 'adamw'?"),
+        (
+            {"optimizer": {"kind": "adamW"}},
+            "input should be 'adamw', 'adam', 'sgd', 'lion' or 'muon'; did you mean 'adamw'?",
+        ),
         ({"optimizer": {"lr": "fast"}}, "optimizer.lr = 'fast': input should be a valid number"),
         ({"optimizer": {"lr": float("nan")}}, "optimizer.lr = nan: input should be a finite number"),
         ({"optimizer": {"betas": [0.9, 1.0]}}, "optimizer.betas.1 = 1.0: input should be less than 1"),
