@@ -28,10 +28,13 @@ from trainer.experiment import choose_device
 from trainer.freezing import Freezing
 from trainer.log import RunLog
 from trainer.precision import Precision
-from trainer.ranks import ALONE, Alone
+from trainer.distributed import ALONE, Alone
 from trainer.stages import Leg, legs
 
 Load = Callable[[spec.Spec], sources.Data]
+
+_APART = 1_000_003
+"""Between the seeds of two ranks, so that rank 1 of seed 1 is not rank 0 of seed 2."""
 
 
 class Run:
@@ -51,7 +54,9 @@ class Run:
         self.device = ranks.device(choose_device(options.device))
         randomness.seed_everything(options.seed, deterministic=options.deterministic)
         data = self.legs[0].data
-        self.model = model.build(options, data).to(self.device)
+        self.model = ranks.placed(model.build(options, data).to(self.device))
+        if ranks.rank:  # the same weights everywhere, but each its own dropout
+            randomness.seed_everything(options.seed + ranks.rank * _APART, deterministic=options.deterministic)
         self.ask = model.asked(self.model)
         self.task = tasks.build(options, data)
         self.precision = Precision(options.train.precision, self.device)
@@ -111,7 +116,8 @@ class Run:
         self.epoch_loss = list(state["epoch_loss"])
         self.saved_at = self.step
         if len(state["random"]) != self.ranks.world:
-            randomness.seed_everything(self.options.seed + self.step, deterministic=self.options.deterministic)
+            seed = self.options.seed + self.step + self.ranks.rank * _APART
+            randomness.seed_everything(seed, deterministic=self.options.deterministic)
             before = len(state["random"])
             return [f"random numbers begin anew: saved by {before} rank(s), resumed by {self.ranks.world}"]
         randomness.restore_random_state(state["random"][self.ranks.rank])
@@ -289,7 +295,7 @@ class Run:
         batches = self.leg.options.train.eval_batches
         with self.log.phase(Phase.EVALUATE):
             found = self.evaluator(self.examined, self.leg.data.val, "val_", batches=batches)
-        found |= self._call("evaluation", found)
+        found |= self.ranks.lead(lambda: self._call("evaluation", found))
         self.examined_at, self.saved_at = self.step, -1  # what is saved does not know of this yet
         self.log.evaluation(self.step, **found)
         value, sign = found.get(self.options.metric.name), -1 if self.options.metric.direction == "min" else 1
@@ -320,7 +326,8 @@ class Run:
             self.log.note(f"no checkpoint was written at step {self.step}: the state is not finite")
             return
         with self.log.phase(Phase.CHECKPOINT):
-            state = copied(self.state_dict())
+            state = self.state_dict()
+            state = copied(state) if self.ranks.leads else {}
         self.saved_at = self.step
         value = self.value if self.examined_at == self.step else None
         if self.ranks.leads:

@@ -1,10 +1,10 @@
-"""What the processes of one training do together; a run of one process does it alone."""
+"""A run of one process, which has nobody to ask."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,11 @@ from trainer import spec
 from trainer.optim import Moves
 
 State = dict[str, Any]
+Result = TypeVar("Result")
 
 
 class Alone:
-    """One process, which has nobody to ask."""
+    """One process; what several do together, it does by itself."""
 
     rank = 0
     world = 1
@@ -31,8 +32,12 @@ class Alone:
         """The device of this process, where the spec has chosen `chosen`."""
         return chosen
 
+    def placed(self, model: nn.Module) -> nn.Module:
+        """The model with its parameters where they belong, before an optimizer knows them."""
+        return model
+
     def shared(self, model: nn.Module, options: spec.Spec) -> nn.Module:
-        """The model as it is called in training, once its parameters are where they belong."""
+        """The model as it is called in training; asked for anew whenever other parameters learn."""
         return torch.compile(model) if options.train.compile else model  # type: ignore[return-value]
 
     def accumulating(self, _forward: nn.Module, *, last: bool) -> AbstractContextManager[Any]:  # noqa: ARG002
@@ -67,6 +72,14 @@ class Alone:
 
     def load_optimizer(self, _model: nn.Module, optimizer: Moves, state: State) -> None:
         optimizer.load_state_dict(state)
+
+    def lead(self, job: Callable[[], Result]) -> Result:
+        """What `job` gives on the process that leads, on all of them.
+
+        Raises:
+            SpecError: the job did.
+        """
+        return job()
 
     def every(self, value: Any) -> list[Any]:
         """The value of each process, in the order of their ranks."""
