@@ -63,8 +63,8 @@ def before(tick: Tick, seconds: float) -> list[Rank]:
 
 
 def _before(rank: Rank, tick: Tick, seconds: float) -> bool:
-    if rank.state == "failed" and None not in (rank.beat_at, tick.heartbeat_at):
-        return (rank.beat_at or 0.0) <= (tick.heartbeat_at or 0.0)
+    if rank.state == "failed" and rank.beat_at is not None and tick.heartbeat_at is not None:
+        return rank.beat_at + (BEATS if rank.life is Life.UNKNOWN else 0.0) <= tick.heartbeat_at  # another clock
     if rank.gone_since is None:
         return False
     return (tick.now if tick.gone_since is None else tick.gone_since) - rank.gone_since > seconds
@@ -145,10 +145,14 @@ def _tell_suspended(rank: Rank, _: Tick) -> str:
 
 
 def _mute(tick: Tick) -> list[Rank]:
-    """Ranks on other machines whose heartbeat has stopped while that of rank 0 goes on."""
-    if tick.heartbeat_at is None or tick.now - tick.heartbeat_at > BEATS:
+    """Ranks whose heartbeat stopped about when rank 0 last moved, while that of rank 0 goes on.
+
+    The clock of another machine may be behind by a little, so being behind is not enough.
+    """
+    if tick.heartbeat_at is None or tick.progress_at is None or tick.now - tick.heartbeat_at > BEATS:
         return []
-    return [rank for rank in _running(tick) if rank.beat_at is not None and tick.heartbeat_at - rank.beat_at > BEATS]
+    latest = min(tick.progress_at, tick.heartbeat_at - 2 * BEATS) + BEATS
+    return [rank for rank in _running(tick) if rank.beat_at is not None and rank.beat_at < latest]
 
 
 def _tell_mute(rank: Rank, tick: Tick) -> str:
