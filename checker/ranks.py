@@ -55,11 +55,12 @@ def moved_at(tick: Tick) -> float | None:
 
 
 def before(tick: Tick, seconds: float) -> list[Rank]:
-    """Ranks that had failed or were gone before rank 0 was, as far as that is certain.
+    """Ranks that had failed or were gone before rank 0 was, as far as that is certain, the earliest first.
 
     All are watched once a second, so of two that went within `seconds` nobody knows which was the first.
     """
-    return [rank for rank in lost(tick) if _before(rank, tick, seconds)]
+    found = [rank for rank in lost(tick) if _before(rank, tick, seconds)]
+    return sorted(found, key=lambda rank: (rank.beat_at or 0.0, rank.rank))
 
 
 def _before(rank: Rank, tick: Tick, seconds: float) -> bool:
@@ -68,6 +69,16 @@ def _before(rank: Rank, tick: Tick, seconds: float) -> bool:
     if rank.gone_since is None:
         return False
     return (tick.now if tick.gone_since is None else tick.gone_since) - rank.gone_since > seconds
+
+
+def mute_since_failure(tick: Tick) -> list[Rank]:
+    """Ranks that are gone without a word, and were not heard of any more once rank 0 had failed.
+
+    Perhaps rank 0 failed because of them. Those that their launcher ended afterwards have mostly been heard of later.
+    """
+    failed = tick.heartbeat_at or 0.0
+    mute = [rank for rank in lost(tick) if rank.state == "running" and rank.beat_at is not None]
+    return sorted((rank for rank in mute if (rank.beat_at or 0.0) <= failed), key=lambda rank: rank.beat_at or 0.0)
 
 
 def blame(tick: Tick) -> Blame | None:

@@ -46,7 +46,9 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     if tick is None:
         return None
     if tick.state == "failed":
-        return _sighting(history, tick, f"the run failed: {tick.error or 'no reason was written'}", limits)
+        mute = ranks.mute_since_failure(tick)
+        beside = f", and {ranks.called(mute[0])} {ranks.ended(mute[0])}" if mute else ""
+        return _sighting(history, tick, f"the run failed{beside}: {tick.error or 'no reason was written'}", limits)
     if tick.state not in ("pending", "running") or tick.life is not Life.GONE or tick.gone_since is None:
         return None
     gone = tick.now - tick.gone_since

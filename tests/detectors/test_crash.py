@@ -71,3 +71,11 @@ def test_ranks_that_are_well_are_not_mentioned(rank):
 def test_a_rank_that_is_gone_while_rank_0_lives_is_no_crash_of_the_run():
     alive = tick(NOW + 100, life=Life.ALIVE, ranks=(one(life=Life.GONE, gone_since=NOW),))
     assert told(play([*ROWS, alive]), "crash") == []
+
+
+@pytest.mark.parametrize(("heard", "named"), [(59.5, True), (60.5, False)], ids=["before", "after"])
+def test_a_rank_that_fell_silent_before_rank_0_failed_is_named_with_it(heard, named):
+    silent = one(life=Life.GONE, gone_since=NOW + 99, beat_at=NOW + heard)
+    (finding,) = play([*ROWS, tick(NOW + 100, ranks=(silent,), **FAILED)]).findings
+    text = "the run failed, and rank 1 (pid 7 on here) is gone since step 18: RuntimeError: connection closed"
+    assert (text in finding.summary) is named
