@@ -44,6 +44,7 @@ RESULT_PAGE = "result.md"
 OUTPUT = "output.log"
 EVALUATIONS = "evaluations.jsonl"
 STACKS = "stacks.txt"
+RANKS = "ranks"
 CHECKPOINTS = "checkpoints"
 FINDINGS = "findings.jsonl"
 PROMOTIONS = "promotions.jsonl"
@@ -53,6 +54,16 @@ NEXT = "next.md"
 CHECKLIST = "CHECKLIST.md"
 WATCHER = ".checker.lock"
 """In the folder that a checker watches: held by it, and saying who it is."""
+
+
+def rank_file(rank: int) -> str:
+    """Where process `rank` of a distributed run writes how it is, below the run folder; rank 0 has the status file."""
+    return f"{RANKS}/rank-{rank:05d}.json"
+
+
+def rank_stacks(rank: int) -> str:
+    """Where process `rank` writes its stacks when it is asked for them; rank 0 has `stacks.txt`."""
+    return f"{RANKS}/rank-{rank:05d}.stacks.txt"
 
 
 class State(StrEnum):
@@ -248,6 +259,27 @@ class Process:
     host: str
     boot_id: str | None = None
     started: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rank:
+    """`ranks/rank-00001.json`: one process of a distributed run, other than rank 0, as it was about a second ago."""
+
+    rank: int
+    world_size: int
+    launch: str
+    """The launcher's name for this launch, the same in all its processes."""
+    process: Process
+    started_at: str
+    updated_at: str
+    """The heartbeat: renewed by a thread of its own, also while the loop hangs."""
+    progress_at: str
+    state: str = State.RUNNING
+    step: int | None = None
+    phase: str = Phase.START
+    stack_signal: int | None = None
+    error: str | None = None
+    v: int = FORMAT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -554,15 +586,16 @@ def append_line(path: Path, document: Mapping[str, Any], *, sync: bool = False) 
 _serial = itertools.count()
 
 
-def _write_beside(path: Path, data: bytes) -> Path:
-    """`data` in a new file beside `path`, on disk, under a name that no other process or thread uses."""
+def _write_beside(path: Path, data: bytes, *, sync: bool = True) -> Path:
+    """`data` in a new file beside `path`, under a name that no other process or thread uses; `sync`: on disk."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.{next(_serial)}.tmp")
     fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
-        os.fsync(fd)
+        if sync:
+            os.fsync(fd)
     except BaseException:
         with suppress(OSError):
             os.unlink(beside)
@@ -581,16 +614,20 @@ def _sync_folder(folder: Path) -> None:
             os.close(fd)
 
 
-def replace(path: Path, data: bytes) -> None:
-    """Replaces a whole file atomically: a reader sees the old content or the new, whatever happens."""
-    beside = _write_beside(path, data)
+def replace(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Replaces a whole file atomically: a reader sees the old content or the new, whatever happens.
+
+    Without `sync` a power cut may cost the file: for what is written again in a second and worth nothing afterwards.
+    """
+    beside = _write_beside(path, data, sync=sync)
     try:
         os.replace(beside, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(beside)
         raise
-    _sync_folder(path.parent)
+    if sync:
+        _sync_folder(path.parent)
 
 
 # ------------------------------------------------------------------------------------------------- the status file

@@ -11,6 +11,7 @@ from checker.enforce import Did, Pursuit
 from checker.events import Life, Tick
 from checker.finding import Finding, Severity
 from checker.judge import Case
+from checker.rankfiles import RankFiles
 from checker.rows import seconds
 from checker.status import Status, ack
 from checker.terms import Mode, Moment
@@ -28,8 +29,8 @@ Say = Callable[[str, Severity, str], None]
 class Chase:
     """All wishes to stop one run."""
 
-    def __init__(self, status: Status, mode: Mode, write: Write, say: Say) -> None:
-        self.status, self.mode = status, mode
+    def __init__(self, status: Status, rank_files: RankFiles, mode: Mode, write: Write, say: Say) -> None:
+        self.status, self.rank_files, self.mode = status, rank_files, mode
         self.pursuits: list[Pursuit] = []
         self.moment = Moment(0.0, 0.0)
         """Of the present turn."""
@@ -44,11 +45,7 @@ class Chase:
 
     def forced(self, named: contract.Process | None) -> bool:
         """Whether process `named` was sent our signal, and so perhaps could not write that it was killed."""
-        return any(
-            pursuit.process == named and not enforce.FORCE.isdisjoint(pursuit.done)
-            for pursuit in self.pursuits
-            if named is not None
-        )
+        return any(pursuit.process == named and pursuit.forced for pursuit in self.pursuits if named is not None)
 
     def open(self, finding: Finding, past: journal.Past, row_at: float | None, look: Tick | None) -> None:
         """Opens the pursuit of a finding, or takes up the one that an earlier checker began."""
@@ -68,6 +65,7 @@ class Chase:
         if pursuit is None or any(pursuit.id == known.id for known in self.pursuits):
             return
         known = past.acts_on(pursuit.id)
+        pursuit.ranks = self._ranks()
         self._resume(pursuit, past)
         if not known:
             self._did(pursuit, Did.REQUESTED, f"a person asked: {pursuit.kill.reason}")
@@ -123,7 +121,12 @@ class Chase:
             sure=pursuit.rule is None or (episode is not None and episode.since_sure is not None),
             over=ended or enforce.stale(pursuit, seconds(document.get("started_at"))),
             can_dump=enforce.may_dump(document.get("stack_signal")),
+            others_live=any(process.look(rank) in (Life.ALIVE, Life.STOPPED) for rank in pursuit.ranks),
         )
+
+    def _ranks(self) -> tuple[contract.Process, ...]:
+        """The other ranks of the run that are proven to live on this machine."""
+        return tuple(member.process for member in self.rank_files.living if member.process is not None)
 
     # ------------------------------------------------------------------------------------------------------- doing
 
@@ -144,16 +147,22 @@ class Chase:
             self.status.refresh()
             return (Did.CANNOT, trouble) if trouble else (due, "the request had vanished from the status file")
         if due in (Did.STACK_DUMP, Did.SIGTERM, Did.SIGKILL):
-            trouble = enforce.send(due, pursuit.process, self.status.document.get("stack_signal"))
-            pid = pursuit.process.pid if pursuit.process else None
-            return (Did.CANNOT, trouble) if trouble else (due, f"sent to process {pid}")
+            dump = self.status.document.get("stack_signal")
+            sent, trouble = enforce.send_all(due, pursuit.process, dump, self._dumps(pursuit))
+            told = f"sent to process{'es' if len(sent) > 1 else ''} {', '.join(map(str, sent))}"
+            return (Did.CANNOT, trouble) if trouble else (due, told)
         return due, self._sentence(pursuit, due)
+
+    def _dumps(self, pursuit: Pursuit) -> dict[contract.Process, int | None]:
+        """The other ranks that are to end with rank 0, each with its signal for a stack dump."""
+        signals = {member.process: member.document.get("stack_signal") for member in self.rank_files.living}
+        return {rank: signals.get(rank) for rank in pursuit.ranks}
 
     def _request(self, pursuit: Pursuit, case: Case) -> tuple[Did, str]:
         if Did.LOOKED_AGAIN not in pursuit.done:
             self._did(pursuit, Did.LOOKED_AGAIN, f"still so at row {case.history.index}")
         pursuit.kill = replace(pursuit.kill, run_id=self.status.run_id)
-        pursuit.process = process.parse(self.status.document)
+        pursuit.process, pursuit.ranks = process.parse(self.status.document), self._ranks()
         standing = contract.pending_kill(self.status.document)
         trouble = enforce.ask(self.status.file, pursuit.kill)
         self.status.refresh()
@@ -187,6 +196,7 @@ class Chase:
         if did is Did.REQUESTED:
             content |= {"kill": pursuit.kill.id, "run_id": pursuit.kill.run_id}
             content["process"] = asdict(pursuit.process) if pursuit.process else None
+            content |= {"ranks": [asdict(rank) for rank in pursuit.ranks]} if pursuit.ranks else {}
         self._write("act", content, did in _SYNCED)
         if did is not Did.LOOKED_AGAIN:
             severity = Severity.CRITICAL if did in (Did.CANNOT, Did.UNANSWERED) else Severity.INFO

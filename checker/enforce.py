@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -93,6 +94,8 @@ class Seen:
     over: bool = False
     """The episode has ended, or was about an earlier process in the same folder."""
     can_dump: bool = False
+    others_live: bool = False
+    """Rank 0 may be gone, but another rank that is to end with it is proven to live."""
 
     @property
     def final(self) -> bool:
@@ -110,6 +113,8 @@ class Pursuit:
     done: dict[Did, float] = field(default_factory=dict)
     process: contract.Process | None = None
     """Who was asked. Nobody else is ever signalled, even if the status file names another process later."""
+    ranks: tuple[contract.Process, ...] = ()
+    """The other ranks of a distributed run that lived on this machine then: whoever ends it by force ends them too."""
     saving_at: float | None = None
     """When the run was last seen writing a checkpoint with a fresh heartbeat."""
     reasserted: int = 0
@@ -121,6 +126,11 @@ class Pursuit:
     @property
     def ended(self) -> bool:
         return not ENDS.isdisjoint(self.done)
+
+    @property
+    def forced(self) -> bool:
+        """A signal was sent that ends a process."""
+        return not FORCE.isdisjoint(self.done)
 
     @property
     def grace(self) -> float:
@@ -136,8 +146,10 @@ def next_act(pursuit: Pursuit, now: float, seen: Seen, *, observe: bool = False)
         return _before_asking(pursuit, seen, observe=observe)
     if seen.acked and Did.ACKNOWLEDGED not in done:
         return Did.ACKNOWLEDGED
-    if seen.life is Life.GONE or seen.foreign:
+    if seen.foreign:
         return Did.STOPPED
+    if seen.life is Life.GONE:  # ranks that wait for a rank 0 that was ended by force would wait for ever
+        return _escalate(pursuit, now, seen) if pursuit.forced and seen.others_live else Did.STOPPED
     if seen.final:  # a notebook or a sweep may live on after its run; it is not ours to kill
         return Did.STOPPED if seen.life is Life.UNKNOWN or seen.final_for >= LEAVE_SECONDS else None
     if Did.ACKNOWLEDGED not in done and not seen.standing and seen.state is not None:
@@ -261,7 +273,15 @@ def resume(pursuit: Pursuit, acts: list[tuple[dict[str, Any], float]], now: floa
         if did is Did.REQUESTED:
             pursuit.kill = replace(pursuit.kill, run_id=act.get("run_id"))
             pursuit.process = process.parse(act)
+            pursuit.ranks = _ranks(act)
         pursuit.done[did] = now - ago
+
+
+def _ranks(act: dict[str, Any]) -> tuple[contract.Process, ...]:
+    """The other ranks that a journaled request names."""
+    listed = act.get("ranks")
+    found = (process.parse({"process": one}) for one in listed) if isinstance(listed, list) else ()
+    return tuple(one for one in found if one is not None)
 
 
 # --------------------------------------------------------------------------------------------------------- hands
@@ -299,6 +319,37 @@ def send(did: Did, named: contract.Process | None, stack_signal: int | None) -> 
             return "the status file names no harmless signal for a stack dump"
         return process.signal_if_same(named, stack_signal)
     return process.signal_if_same(named, signal.SIGTERM if did is Did.SIGTERM else signal.SIGKILL)
+
+
+def send_all(
+    did: Did,
+    named: contract.Process | None,
+    stack_signal: int | None,
+    others: Mapping[contract.Process, int | None],
+) -> tuple[list[int], str | None]:
+    """The same for rank 0 and, once that has worked or rank 0 is gone already, for the other ranks.
+
+    Args:
+        did: the step.
+        named: the process of rank 0.
+        stack_signal: its signal for a stack dump.
+        others: the other ranks, each with its own such signal.
+
+    Returns:
+        The pids to which the signal was sent, and why it was sent to none, if that is so. A rank that has gone
+        meanwhile is as it should be; its launcher may have ended it.
+    """
+    trouble = send(did, named, stack_signal)
+    sent = [named.pid] if named is not None and trouble is None else []
+    if trouble is not None and process.look(named) is not Life.GONE:
+        return sent, trouble
+    for one, dump in others.items():
+        refused = send(did, one, dump)
+        if refused is None:
+            sent.append(one.pid)
+        elif process.look(one) is not Life.GONE:
+            trouble = refused
+    return sent, None if sent else trouble
 
 
 def may_dump(stack_signal: object) -> bool:

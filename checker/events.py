@@ -63,6 +63,25 @@ class Life(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rank:
+    """One process of a distributed run, other than rank 0: what its file says, and whether it lives."""
+
+    rank: int
+    pid: int | None = None
+    host: str | None = None
+    state: str | None = None
+    step: int | None = None
+    phase: str | None = None
+    beat_at: float | None = None
+    """Its last heartbeat; of a rank that has ended, its end."""
+    progress_at: float | None = None
+    life: Life = Life.UNKNOWN
+    gone_since: float | None = None
+    """When the watcher first saw the process gone."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tick:
     """A look at the clock, the status file and the process, all at one moment."""
 
@@ -85,6 +104,8 @@ class Tick:
     error: str | None = None
     final: bool = False
     """No more rows will ever come."""
+    ranks: tuple[Rank, ...] = ()
+    """Of a distributed run: the ranks other than 0, those first that others may wait for, and no more than a few."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import contract
-from checker.events import Event, Life, Row, Tick, Unreadable
+from checker.events import Event, Life, Rank, Row, Tick, Unreadable
 from checker.judge import Effect, Found
 
 MAX_LINE = 1 << 20
@@ -129,10 +129,13 @@ def content(effect: Effect) -> Entry:
 
 
 def tick_out(tick: Tick, after_row: int) -> Entry:
-    return {"after_row": after_row, **{name: value for name, value in asdict(tick).items() if value is not None}}
+    known = {name: value for name, value in asdict(tick).items() if value is not None and name != "ranks"}
+    ranks = [{name: value for name, value in asdict(rank).items() if value is not None} for rank in tick.ranks]
+    return {"after_row": after_row, **known, **({"ranks": ranks} if ranks else {})}
 
 
 _TICK_FIELDS = {item.name for item in fields(Tick)}
+_RANK_FIELDS = {item.name for item in fields(Rank)}
 
 
 def tick_in(entry: Mapping[str, Any]) -> tuple[int, Tick] | None:
@@ -140,12 +143,24 @@ def tick_in(entry: Mapping[str, Any]) -> tuple[int, Tick] | None:
     known = {name: value for name, value in entry.items() if name in _TICK_FIELDS}
     after = entry.get("after_row")
     try:
-        tick = Tick(**{**known, "life": Life(known.get("life", Life.UNKNOWN))})
-    except (TypeError, ValueError):
+        ranks = tuple(_rank_in(rank) for rank in known.pop("ranks", ()))
+        tick = Tick(**{**known, "life": Life(known.get("life", Life.UNKNOWN))}, ranks=ranks)
+    except (TypeError, ValueError, AttributeError):
         return None
-    numbers = (tick.now, *(getattr(tick, name) for name in _TICK_FIELDS if name.endswith(("_at", "_since"))))
-    good = type(after) is int and all(item is None or contract.number_in(item) is not None for item in numbers)
+    timed = contract.number_in(tick.now) is not None and _timed(tick) and all(map(_timed, ranks))
+    good = type(after) is int and timed
     return (after, tick) if good and type(after) is int else None
+
+
+def _rank_in(entry: Mapping[str, Any]) -> Rank:
+    known = {name: value for name, value in entry.items() if name in _RANK_FIELDS}
+    return Rank(**{**known, "life": Life(known.get("life", Life.UNKNOWN))})
+
+
+def _timed(look: Tick | Rank) -> bool:
+    """Whether every time in it is one."""
+    times = (value for name, value in vars(look).items() if name.endswith(("_at", "_since")))
+    return all(item is None or contract.number_in(item) is not None for item in times)
 
 
 def merge(events: Iterable[Row | Unreadable], ticks: list[tuple[int, Tick]]) -> Iterator[Event]:

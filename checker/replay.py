@@ -13,6 +13,7 @@ from checker import journal, judge, plan, process
 from checker.detectors import RULES
 from checker.events import Event, Life, Plan, Row, Tick, Unreadable
 from checker.history import History
+from checker.rankfiles import RankFiles
 from checker.status import Status, tick
 from checker.tail import Decoder, Tail, fingerprint
 
@@ -166,4 +167,5 @@ def _last_look(folder: Path | None, history: History) -> Tick | None:
     status.refresh()
     if status.state is None or not status.state.final:
         return None
-    return replace(tick(status.document, now), final=True)
+    ranks = RankFiles(folder).look(status.document, now, life_of=lambda _: Life.UNKNOWN)
+    return replace(tick(status.document, now), final=True, ranks=ranks)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import contract
-from checker import journal, judge, plan, process
+from checker import journal, judge, plan, process, ranks
 from checker.chase import Chase
 from checker.enforce import Did
 from checker.events import Event, Life, Plan, Tick, Unreadable
 from checker.finding import Action, Severity
 from checker.judge import Effect, Found
 from checker.naps import Excuse
+from checker.rankfiles import RankFiles
 from checker.status import Status, asked, tick, whole
 from checker.tail import Tail, fingerprint
 from checker.terms import Mode, Moment, Notice
@@ -75,6 +76,7 @@ class Run:
         "name",
         "plan",
         "progressed",
+        "rank_files",
         "status",
         "tail",
         "unreadable",
@@ -88,7 +90,8 @@ class Run:
         self.tail = Tail(folder / contract.METRICS)
         self.plan = Plan()
         self.case = judge.Case.open(limits=limits)
-        self.chase = Chase(self.status, mode, self._journal, self._say)
+        self.rank_files = RankFiles(folder)
+        self.chase = Chase(self.status, self.rank_files, mode, self._journal, self._say)
         self.acts: list[journal.Entry] = []
         self.unreadable: list[Unreadable] = []
         """The first few lines that could not be read; `case.history.unreadable` counts all."""
@@ -104,7 +107,7 @@ class Run:
         self._stream: Iterator[Event] | None = None
         self._plan_stamp: object = None
         self._notices: list[Notice] = []
-        self._effort: tuple[object, float, float | None] = (None, 0.0, None)
+        self._effort: tuple[object, float, dict[contract.Process, float]] = (None, 0.0, {})
         self._excuse = Excuse()
         self._named: object = None
         """The run and the process that `life` and `gone_since` are about."""
@@ -349,6 +352,7 @@ class Run:
         if (final or gone) and not first:
             return  # told already, or too early to tell: nothing that happens by the clock happens to a dead process
         look = tick(self.document, moment.wall)
+        look = replace(look, ranks=self.rank_files.look(self.document, moment.wall, once=self.mode is Mode.JUDGE))
         look = replace(
             look,
             state=ending[2],
@@ -356,7 +360,8 @@ class Run:
             gone_since=self.gone_since,
             final=final,
             busy=self._busy(look, moment),
-            excused=self._excuse.look(self._moved(look), moment, self.life),
+            # A run stands still as well while one of its ranks is suspended, and has to catch up afterwards.
+            excused=self._excuse.look(self._moved(look), moment, Life.STOPPED if ranks.suspended(look) else self.life),
         )
         effects = judge.step(self.case, look)
         if first:
@@ -375,15 +380,22 @@ class Run:
         return self.mode is Mode.JUDGE or moment.wall - self.gone_since >= SETTLE_SECONDS
 
     def _busy(self, look: Tick, moment: Moment) -> float | None:
-        """How much processor time the process has used since anything moved, as a share of one core."""
+        """How much processor time the process has used since anything moved, as a share of one core.
+
+        Of a distributed run the busiest process on this machine counts: it may be the one that all others wait for.
+        """
         key = self._moved(look)
-        used = process.cpu_seconds(process.parse(self.document)) if self.document else None
+        named = process.parse(self.document) if self.document else None
+        asked = (named, *(member.process for member in self.rank_files.living))
+        used = {one: spent for one in asked if one is not None and (spent := process.cpu_seconds(one)) is not None}
         last, since, before = self._effort
-        if key != last or used is None or before is None:
+        if key != last or named not in used or named not in before:
             self._effort = (key, moment.mono, used)
             return None
         lasted = moment.mono - since
-        return (used - before) / lasted if lasted >= BUSY_SECONDS else None
+        if lasted < BUSY_SECONDS:
+            return None
+        return max((spent - before[one]) / lasted for one, spent in used.items() if one in before)
 
     def _moved(self, look: Tick) -> object:
         """It changes whenever anything moves."""

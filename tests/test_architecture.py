@@ -14,8 +14,8 @@ from checker.judge import POLICY
 
 ROOT = Path(__file__).parent.parent
 INNER = (
-    "events", "finding", "names", "series", "gaps", "folds", "history", "trend", "witness", "judge", "caution",
-    "conformal",
+    "events", "finding", "names", "series", "gaps", "folds", "history", "trend", "witness", "ranks", "judge",
+    "caution", "conformal",
 )  # fmt: skip
 HANDS = {
     "os", "time", "datetime", "signal", "pathlib", "random", "logging", "subprocess", "socket", "threading", "watchdog",
@@ -44,7 +44,7 @@ def test_the_treaty_needs_the_standard_library_only():
 
 
 def test_a_run_log_needs_the_standard_library_and_the_treaty_only():
-    for name in ("log", "stop", "cadence", "sealed"):
+    for name in ("log", "ranks", "stop", "cadence", "sealed"):
         assert tops(ROOT / f"trainer/{name}.py") <= set(sys.stdlib_module_names) | {"contract", "trainer"}
 
 

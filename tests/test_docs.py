@@ -73,6 +73,6 @@ def test_the_example_program_leaves_a_result_that_is_accepted(tmp_path):
 
 def test_the_file_format_page_names_every_field():
     page = (ROOT / "experiments/README.md").read_text()
-    for record in (contract.Row, contract.Experiment, contract.Kill, contract.Ack, contract.Process):
+    for record in (contract.Row, contract.Experiment, contract.Kill, contract.Ack, contract.Process, contract.Rank):
         for field in fields(record):
             assert f"`{field.name}`" in page or f'"{field.name}"' in page, field.name

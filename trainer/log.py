@@ -48,7 +48,7 @@ from contract import (
     replace,
     this_process,
 )
-from trainer import result
+from trainer import ranks, result
 from trainer.document import read_object
 from trainer.measures import Best, as_number, as_numbers
 from trainer.stacks import Stacks
@@ -65,7 +65,8 @@ class RunLog:
     """Writes `metrics.jsonl` and `training_status.json`, and tells when somebody asks the run to stop.
 
     A row is handed to the system before the call returns, so it survives a crash of this process. The status file is
-    written once a second by a thread. Under torchrun only rank 0 writes; on other ranks every method does nothing.
+    written once a second by a thread. Under torchrun only rank 0 writes them; every other rank says once a second in a
+    file of its own that it lives and how far it is, so that one that dies or hangs can be named.
 
     Args:
         folder: the run folder, created when missing.
@@ -103,6 +104,7 @@ class RunLog:
         self._keys = _Keys()
         self._head_is_stale()
         self._process = dataclasses.asdict(this_process())
+        self._world = ranks.world()
         self._rows = Appender(self.folder / METRICS)
         self._stacks = Stacks(self.folder)
         self._status = StatusWriter(self.folder, self._own)
@@ -331,6 +333,7 @@ class RunLog:
             "notes": self._all_notes(),
             "ack": dataclasses.asdict(self._ack) if self._ack else None,
             "config": experiment.config,
+            **self._world,
         }
 
     def _all_notes(self) -> list[str]:
@@ -399,22 +402,59 @@ class RunLog:
 
 
 class _Silent(RunLog):
-    """What ranks other than 0 get: the same calls, nothing written, and nobody asks them to stop."""
+    """What ranks other than 0 get: the same calls, no rows, and nobody asks them to stop. Only a heartbeat is written.
+
+    Without WORLD_SIZE the process is no part of a distributed run that anybody knows of, and nothing is written at all.
+    """
 
     def __init__(self, folder: str | os.PathLike[str], *, resume: bool = False, **about: Any) -> None:  # noqa: ARG002
         self.folder = Path(folder)
         self.experiment = Experiment(id=self.folder.name, created_at="")
         self.run_id, self.state, self.metrics, self._ack = "", State.RUNNING, {}, None
+        rank, world = ranks.rank(), ranks.world_size()
+        self._beat = ranks.Heartbeat(self.folder, rank, world) if 0 < rank < world else None
 
     def _nothing(self, *_args: Any, **_named: Any) -> None:
         return None
 
-    step = evaluation = epoch_end = fold_end = checkpoint_saved = regime_change = note = close = _nothing
-    should_stop = _nothing
+    regime_change = note = should_stop = _nothing
+
+    def step(self, step: int, **_named: Any) -> None:
+        if self._beat is not None:
+            if self._beat.phase in (Phase.START, Phase.FIT):
+                self._beat.enter(Phase.TRAIN)
+            self._beat.step(step)
+
+    def _moves(self, *_args: Any, step: int | None = None, **_named: Any) -> None:
+        if self._beat is not None:
+            self._beat.step(step)
+
+    epoch_end = checkpoint_saved = _moves
+
+    def evaluation(self, step: int, **_named: Any) -> None:
+        self._moves(step=step)
+
+    def fold_end(self, *_args: Any, step: int | None = None, **_named: Any) -> None:
+        self._moves(step=step)
+        if self._beat is not None:
+            self._beat.enter(Phase.FIT)
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:  # noqa: ARG002
-        yield
+    def phase(self, name: str) -> Iterator[None]:
+        if self._beat is None:
+            yield
+            return
+        before = self._beat.phase
+        self._beat.enter(name)
+        try:
+            yield
+        finally:
+            self._beat.enter(before)
+
+    def close(self, state: State = State.COMPLETED, error: str | None = None) -> None:
+        if self._beat is not None and not self.state.final:
+            self.state = self.state.to(state)
+            self._beat.close(state, error)
 
 
 class _Clock:

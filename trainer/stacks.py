@@ -12,16 +12,16 @@ from contract import STACKS
 
 
 class Stacks:
-    """Registers the dump into `stacks.txt` for as long as the run lasts.
+    """Registers the dump into `stacks.txt`, or the file `name`, for as long as the run lasts.
 
     The dump is made by a C-level handler, so it works while Python itself is stuck in a call that never returns.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = STACKS) -> None:
         self.signum = _free_signal()
         self._file: BinaryIO | None = None
         if self.signum is not None:
-            self._file = (folder / STACKS).open("ab")
+            self._file = (folder / name).open("ab")
             faulthandler.register(self.signum, file=self._file, all_threads=True)
 
     def close(self) -> None:

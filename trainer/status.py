@@ -16,6 +16,9 @@ from contract import Kill, StatusBusy, StatusFile
 
 Document = dict[str, Any]
 
+_OF_ONE_RUN = ("ack", "world_size", "launch")
+"""Keys that a run need not write, and that say nothing about the next one in the same folder."""
+
 _BEAT_SECONDS = 1.0
 """A checker takes a heartbeat older than a few of these for a sign of trouble."""
 
@@ -127,7 +130,7 @@ def set_aside(document: Mapping[str, Any]) -> tuple[Document, Kill | None]:
     Returns:
         The document, and the request when it was still waiting for an answer.
     """
-    after = {key: value for key, value in document.items() if key != "ack"}
+    after = {key: value for key, value in document.items() if key not in _OF_ONE_RUN}
     kill = Kill.parse(document.get("kill"))
     if kill is None:
         return {**after, "kill": None}, None

@@ -21,14 +21,17 @@ reported. On real processes (make bench-live) it told of all 71 hangs that were 
 declared length shows, killed all 43 whose time had come, and none of 338 healthy ones.
 
 What to do: read `stacks.txt` (all threads at the moment of the hang): the top frame names the culprit. Give loaders a
-timeout and workers a limit; look for a rank that waits for another.
+timeout and workers a limit. Where a rank is named: one that hangs has its own stacks in `ranks/`; of one that is gone
+the end of its output tells, or the kernel log of its machine (out of memory). Otherwise look for a rank that waits for
+another.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from checker.events import Life, Tick
+from checker import ranks
+from checker.events import Life, Rank, Tick
 from checker.finding import Grade, Sighting
 from checker.history import History
 
@@ -54,6 +57,9 @@ class Limits:
     """SageMaker's StalledTrainingRule takes 30 minutes."""
     heartbeat_seconds: float = 10.0
     """Ten missed beats: the heartbeat is not going on."""
+    lost_seconds: float = 60.0
+    """For how long another rank must be gone: torchrun ends the others itself within 30 s, and a rank 0 whose library
+    notices fails with a better word than ours."""
 
 
 LIMITS = Limits()
@@ -80,15 +86,18 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     fits = phase in _LONG and tick.busy is not None and tick.busy >= limits.idle
     if fits:
         allowed = max(allowed, limits.busy_seconds)
-    if silence <= allowed:
+    lost = _lost(history, tick, silence, limits)
+    if silence <= allowed and not lost:
         return None
-    sure = not fits and _sure(tick, silence, allowed, limits)
+    sure = not fits and _sure(tick, silence, allowed, limits, lost)
     step = history.step if tick.step is None else tick.step
+    told = f"no new step for {silence:.0f} s in phase {phase} (allowed: {allowed:.0f} s)"
+    blame = ranks.of_lost(lost, tick) if lost else ranks.blame(tick)
     return Sighting(
         grade=Grade.SURE if sure else Grade.SUSPECT,
         first_row=max(history.index, 0),
         first_step=step,
-        summary=f"no new step for {silence:.0f} s in phase {phase} (allowed: {allowed:.0f} s)",
+        summary=f"{blame.text}: {told}" if blame else told,
         evidence={
             "silent_seconds": silence,
             "allowed_seconds": allowed,
@@ -98,8 +107,9 @@ def detect(history: History, limits: Limits) -> Sighting | None:
             "heartbeat_age": None if tick.heartbeat_at is None else tick.now - tick.heartbeat_at,
             "cpu_share": tick.busy,
             **({"excused_seconds": tick.excused} if tick.excused else {}),
+            **(blame.evidence if blame else {}),
         },
-        against=_against(tick, limits),
+        against=_against(tick, allowed, limits),
     )
 
 
@@ -122,20 +132,41 @@ def _allowed(history: History, phase: str, limits: Limits) -> float:
     )
 
 
-def _sure(tick: Tick, silence: float, allowed: float, limits: Limits) -> bool:
-    if tick.life is not Life.ALIVE or tick.heartbeat_at is None or tick.busy is None:
+def _lost(history: History, tick: Tick, silence: float, limits: Limits) -> list[Rank]:
+    """Ranks that are gone for good, once rank 0 has stood still since for longer than it ever did."""
+    longest = max(limits.floor_seconds, limits.longest_times * history.gap(tick.phase or history.phase).longest)
+    if silence <= longest:
+        return []
+    return [rank for rank in ranks.lost(tick) if ranks.waited(rank, tick.now) > longest]
+
+
+def _sure(tick: Tick, silence: float, allowed: float, limits: Limits, lost: list[Rank]) -> bool:
+    if tick.life is not Life.ALIVE or tick.heartbeat_at is None or ranks.suspended(tick):
         return False
-    if tick.now - tick.heartbeat_at > limits.heartbeat_seconds:
+    if tick.now - tick.heartbeat_at > limits.heartbeat_seconds or _moves(tick, allowed):
         return False
-    if silence < max(limits.sure_times * allowed, limits.sure_seconds):
+    if lost:
+        gone = max(ranks.waited(rank, tick.now) for rank in lost)
+        return min(silence, gone) >= limits.lost_seconds and silence > allowed
+    if tick.busy is None or silence < max(limits.sure_times * allowed, limits.sure_seconds):
         return False
     return tick.busy < limits.idle or silence > max(limits.busy_seconds, limits.sure_times * allowed)
 
 
-def _against(tick: Tick, limits: Limits) -> tuple[str, ...]:
+def _moves(tick: Tick, allowed: float) -> bool:
+    """Whether another rank goes on without rank 0."""
+    moved_at = ranks.moved_at(tick)
+    return moved_at is not None and tick.now - moved_at - (tick.excused or 0.0) <= allowed
+
+
+def _against(tick: Tick, allowed: float, limits: Limits) -> tuple[str, ...]:
     told = []
     if tick.life is Life.STOPPED:
         told.append("the process is suspended (SIGSTOP or a debugger): it can go on")
+    if ranks.suspended(tick):
+        told.append("a rank is suspended (SIGSTOP or a debugger): it can go on")
+    if _moves(tick, allowed):
+        told.append("another rank still moves: it may not depend on rank 0")
     if tick.life is Life.UNKNOWN:
         told.append("the process runs elsewhere or is not named: it cannot be seen from here")
     if tick.busy is not None and tick.busy >= limits.idle:

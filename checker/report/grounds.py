@@ -130,10 +130,15 @@ def _measured(main: Finding) -> Iterator[Cell]:
 
 
 def hung(main: Finding | None, folder: Path) -> Iterator[Cell]:
-    """Where a hung program stands, if it left its stacks."""
-    if main is not None and main.rule == "stall":
-        for depth, frame in enumerate(stacks.frames(folder)):
-            yield Cell("main thread stands in" if not depth else "called from", mask.markdown(frame))
+    """Where a hung program stands, if it left its stacks; first the rank that the others wait for, if there is one."""
+    if main is None or main.rule != "stall":
+        return
+    named = main.evidence.get("rank")
+    ranks = (named, 0) if type(named) is int and named > 0 else (0,)
+    for rank in ranks:
+        who = f"main thread of rank {rank}" if len(ranks) > 1 else "main thread"
+        for depth, frame in enumerate(stacks.frames(folder, rank)):
+            yield Cell(f"{who} stands in" if not depth else "called from", mask.markdown(frame))
 
 
 def _saved(status: Mapping[str, Any], main: Finding | None) -> Iterator[Cell]:

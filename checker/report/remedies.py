@@ -260,7 +260,13 @@ def _vanishing_gradient(look: Look) -> Suggestions:
 def _stall(look: Look) -> Suggestions:
     usual = look.history.gap("train").quantile(0.99)
     why = look.seen + (f"; 99 % of its gaps between rows were under {duration(usual)}" if usual else "")
-    idea = f"read the main thread in {contract.STACKS}, then {_resume(look)}"
+    rank = look.finding.evidence.get("rank") if look.finding else None
+    if rank and look.finding and look.finding.evidence.get("rank_process") == "gone":
+        idea = f"read the end of the output of rank {rank} and the kernel log of its machine, then {_resume(look)}"
+        yield Suggestion(idea, why, effect="tells why the process ended; out of memory leaves a line there")
+        return
+    where = contract.rank_stacks(rank) if type(rank) is int and rank > 0 else contract.STACKS
+    idea = f"read the main thread in {where}, then {_resume(look)}"
     yield Suggestion(idea, why, effect="names the call that never returned")
     workers = next((key for key, value in _numbers(look.config) if "workers" in key.lower() and value > 0), None)
     if workers:

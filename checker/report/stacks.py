@@ -1,4 +1,4 @@
-"""Where a hung program stood: the main thread in the last dump of `stacks.txt`."""
+"""Where a hung program stood: the main thread in the last dump of `stacks.txt`, or of a rank's own such file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ _HOME = re.compile(r"python3\.\d+$")
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$')
 
 
-def frames(folder: Path, most: int = 3) -> list[str]:
+def frames(folder: Path, rank: int = 0, most: int = 3) -> list[str]:
     """The innermost frames of the main thread as `file:line function`, those of the standard library passed over.
 
     The dump is asked for with a signal, which Python handles in its main thread: the one that is marked as current.
     """
+    path = folder / (contract.rank_stacks(rank) if rank else contract.STACKS)
     try:
-        with (folder / contract.STACKS).open("rb") as file:
+        if not path.is_file():
+            return []
+        with path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
             text = file.read(_TAIL).decode("utf-8", "replace")
     except OSError:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import contract
-from checker import judge, mask, wording
+from checker import judge, mask, ranks, wording
 from checker.events import Life
 from checker.finding import Action, Finding, Severity
 from checker.folds import Folds
@@ -32,6 +32,9 @@ _ACTS = {
     "cannot": "could not act",
 }
 """Journaled steps in words; an unknown one is shown by its own name."""
+
+_SHOWN_RANKS = 4
+"""Lost ranks that are told of."""
 
 LOSSES = ((TRAIN_LOSS, "train loss"), (VAL_LOSS, "validation loss"))
 
@@ -117,7 +120,16 @@ def narrative(case: judge.Case, status: Mapping[str, Any], state: contract.State
     if history.folds is not None:
         told.append(_folds(history.folds))
     gone = process_gone(case)
-    return " ".join((*told, _extent(history, state), _ending(status, state, history, gone=gone)))
+    return " ".join(
+        (*told, _extent(history, state), _ending(status, state, history, gone=gone), *_ranks(history, state))
+    )
+
+
+def _ranks(history: History, state: contract.State | None) -> Iterator[str]:
+    """Ranks that were lost before a run was stopped: a launcher stops the others when one of them dies."""
+    if history.tick is not None and state is contract.State.KILLED:
+        for rank in ranks.before(history.tick, 0.0)[:_SHOWN_RANKS]:
+            yield mask.markdown(f"Before that {ranks.called(rank)} {ranks.ended(rank)}.")
 
 
 def _folds(folds: Folds) -> str:

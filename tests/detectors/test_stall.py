@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from curves import noisy_descent, play, rows, tick, told
 
-from checker.events import Life
+from checker.events import Life, Rank
 
 ROWS = rows(train=noisy_descent(100), seconds=0.5)
 LAST = ROWS[-1].at
@@ -86,3 +86,118 @@ def test_a_second_stall_is_a_second_episode():
 def test_a_tick_that_changes_nothing_leaves_no_trace():
     quiet = [tick(LAST + i / 10, phase="train") for i in range(50)]
     assert look(70, seen=quiet).findings == look(70).findings
+
+
+# ------------------------------------------------------------------------------------------------ a distributed run
+
+
+def one(number=1, moved=LAST, **fields):
+    """A rank that is well and waits, unless told otherwise."""
+    known = {"state": "running", "step": 99, "phase": "train", "life": Life.ALIVE, "pid": 7, "host": "here"}
+    return Rank(rank=number, progress_at=moved, **{**known, "beat_at": LAST, **fields})
+
+
+def gone(number=1, at=LAST, **fields):
+    return one(number, life=Life.GONE, gone_since=at, **fields)
+
+
+def waiting(after, *ranks, **fields):
+    return look(after, **{"step": 99, "progress_at": LAST, "ranks": ranks, **fields})
+
+
+RANKS_SILENT = {
+    "healthy": (5, [one(), one(2)], {}),
+    "one is gone, a moment ago": (9, [gone()], {}),
+    "one is gone, just seen": (14, [gone(at=LAST + 5)], {}),
+    "one has finished": (14, [gone(state="completed")], {}),
+    "one was stopped": (14, [gone(state="killed")], {}),
+    "one cannot be seen": (14, [one(life=Life.UNKNOWN)], {}),
+    "one on another machine says that it failed": (14, [one(state="failed", life=Life.UNKNOWN)], {}),
+    "rank 0 is gone as well": (300, [gone()], {"life": Life.GONE}),
+    "the machine slept": (3610, [gone(at=LAST + 3605)], {"excused": 3600.0}),
+    "over": (3600, [gone()], {"state": "completed"}),
+}
+
+RANKS_ALERT = {
+    "gone": (12, [gone()], {}),
+    "gone, and not for a minute yet": (300, [gone(at=LAST + 250)], {"busy": 1.0}),
+    "gone, while rank 0 is suspended": (3600, [gone()], {"life": Life.STOPPED}),
+    "gone, while rank 0 is elsewhere": (3600, [gone()], {"life": Life.UNKNOWN, "busy": None}),
+    "gone, while rank 0 has no heartbeat": (3600, [gone()], {"heartbeat_at": LAST}),
+    "gone, while another rank moves": (3600, [gone(), one(2, moved=LAST + 3595)], {}),
+    "gone, in a first evaluation": (300, [gone()], {"phase": "evaluate"}),
+    "gone, while rank 0 fits a model": (7200, [gone()], {"phase": "fit", "busy": 1.0}),
+    "suspended": (3600, [one(life=Life.STOPPED)], {}),
+    "silent, while another rank moves": (300, [one(moved=LAST + 295)], {}),
+    "failed elsewhere": (30, [one(state="failed", life=Life.UNKNOWN)], {}),
+}
+
+RANKS_KILL = {
+    "gone for a minute": (62, [gone(at=LAST + 1)], {}),
+    "gone, while rank 0 spins": (62, [gone(at=LAST + 1)], {"busy": 1.0}),
+    "failed and gone": (62, [gone(at=LAST + 1, state="failed")], {"busy": 1.0}),
+    "gone, in a first evaluation of ten minutes": (601, [gone()], {"phase": "evaluate"}),
+    "all idle": (190, [one()], {}),
+}
+
+
+@pytest.mark.parametrize(("after", "ranks", "fields"), RANKS_SILENT.values(), ids=RANKS_SILENT.keys())
+def test_ranks_silent(after, ranks, fields):
+    assert told(waiting(after, *ranks, **fields), "stall") == []
+
+
+@pytest.mark.parametrize(("after", "ranks", "fields"), RANKS_ALERT.values(), ids=RANKS_ALERT.keys())
+def test_ranks_alert(after, ranks, fields):
+    assert told(waiting(after, *ranks, **fields)) == [("stall", "alert")]
+
+
+@pytest.mark.parametrize(("after", "ranks", "fields"), RANKS_KILL.values(), ids=RANKS_KILL.keys())
+def test_ranks_kill(after, ranks, fields):
+    assert waiting(after, *ranks, **fields).kill.rule == "stall"
+
+
+NAMED = {
+    "gone": ([gone()], "rank 1 (pid 7 on here) is gone since step 99 while rank 0 waits: no new step"),
+    "gone before its first step": ([gone(step=None)], "rank 1 (pid 7 on here) is gone before its first step while"),
+    "failed": ([gone(state="failed", error="OSError: no\nroom")], "failed at step 99 (OSError: no room) while rank 0"),
+    "several": ([gone(), gone(2), gone(3)], "rank 1 (pid 7 on here) is gone since step 99 while rank 0 waits (so are"),
+    "gone before suspended": ([gone(2), one(life=Life.STOPPED)], "rank 2 (pid 7 on here) is gone"),
+    "suspended": ([one(life=Life.STOPPED)], "is suspended since step 99 and the others wait for it"),
+    "silent elsewhere": ([one(life=Life.UNKNOWN)], "was last heard of 190 s ago since step 99; the others wait"),
+    "a clock that is behind": ([one(beat_at=LAST + 160)], "no new step for 190 s"),
+    "behind": (
+        [one(beat_at=LAST + 189, step=98, phase="data"), one(2, beat_at=LAST + 189)],
+        "rank 1 (pid 7 on here) last moved at step 98, 190 s ago, in phase data; the others wait for it: no new step",
+    ),
+    "elsewhere": ([one(2, beat_at=LAST + 189, phase="data")], "rank 2 (pid 7 on here) last moved at step 99"),
+    "finished early": ([gone(state="completed")], "has ended (completed) at step 99 and takes part in nothing"),
+    "rank 0 is behind": ([one(beat_at=LAST + 189, step=100)], "rank 0 is at step 99; the others are further"),
+    "alike": ([one(beat_at=LAST + 189)], "no new step for 190 s"),
+    "unknown": ([one(beat_at=LAST + 189, step=None, phase=None, life=Life.UNKNOWN)], "no new step for 190 s"),
+}
+
+
+@pytest.mark.parametrize(("ranks", "text"), NAMED.values(), ids=NAMED.keys())
+def test_the_rank_that_the_others_wait_for_is_named(ranks, text):
+    assert text in waiting(190, *ranks).findings[-1].summary
+
+
+def test_rank_0_is_named_when_it_does_something_else():
+    case = waiting(1000, one(beat_at=LAST + 999), one(2, beat_at=LAST + 999), phase="evaluate")
+    assert "rank 0 is in phase evaluate; the others are further and wait for it" in case.findings[-1].summary
+
+
+def test_the_numbers_of_the_rank_are_evidence():
+    evidence = waiting(62, gone(at=LAST + 1)).findings[-1].evidence
+    assert {name: evidence[name] for name in evidence if name.startswith("rank")} == {
+        "rank": 1,
+        "rank_step": 99,
+        "rank_process": "gone",
+        "rank_silent_seconds": 62.0,
+        "rank_phase": "train",
+        "rank_pid": 7,
+    }
+
+
+def test_an_error_of_any_length_is_one_short_line():
+    assert len(waiting(62, gone(state="failed", error="x\n" * 10_000)).findings[-1].summary) < 300
