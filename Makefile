@@ -5,8 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_BENCH := $(VENV)/.ready-bench
+READY_SPEED := $(VENV)/.ready-speed
 
-.PHONY: help setup demo test lint format zoo bench-latency bench-list bench-quality bench-replay bench-next bench-live clean
+.PHONY: help setup demo test lint format zoo bench-latency bench-list bench-log bench-quality bench-replay bench-next bench-live clean
 
 help:           ## what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -22,6 +23,10 @@ $(READY): pyproject.toml
 
 $(READY_BENCH): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' --editable '.[trainer,bench]'
+	touch $@
+
+$(READY_SPEED): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' --editable '.[trainer,speed]'
 	touch $@
 
 demo: $(READY)  ## train eight models, one healthy, under the checker's eyes (under 4 minutes)
@@ -48,6 +53,9 @@ bench-replay: $(READY) ## the speed of a replay with all rules on, and the memor
 
 bench-list: $(READY) ## how long ten thousand experiments take to list
 	$(BIN)/python tests/bench/list_speed.py
+
+bench-log: $(READY_SPEED) ## what logging a step costs the training, beside five other loggers (2 minutes)
+	$(BIN)/python tests/bench/log_speed.py $(ARGS)
 
 bench-next: $(READY) ## the share of failed runs that the first suggestion of next.md heals, against a random change (12 minutes on two cores)
 	$(BIN)/python tests/bench/next.py $(ARGS)

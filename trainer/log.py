@@ -1,4 +1,6 @@
-"""RunLog: a run folder that a checker can watch, from any training script. Standard library only.
+"""RunLog: a run folder that a checker can watch, from any training script.
+
+Standard library only; where pydantic-core is there as well, it spells the numbers of a row, and a row costs half.
 
 with RunLog("experiments/my-run", total_steps=1000) as log:
     for step in range(1, 1001):
@@ -11,17 +13,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import os
 import time
 import traceback
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from math import isfinite
+from operator import index
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter_ns, time_ns
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,7 +45,6 @@ from contract import (
     encode,
     experiment_faults,
     now,
-    number_out,
     replace,
     this_process,
 )
@@ -54,6 +54,15 @@ from trainer.measures import Best, as_number, as_numbers
 from trainer.stacks import Stacks
 from trainer.status import StatusWriter
 from trainer.stop import Bell
+
+Encoder = Callable[[dict[str, Any]], bytes]
+
+try:
+    import pydantic_core
+
+    _fastest: Encoder = pydantic_core.to_json
+except ImportError:
+    _fastest = encode
 
 _HISTORY = 30
 _CHECKPOINTS = 5
@@ -97,11 +106,9 @@ class RunLog:
         self._error: str | None = None
         self._lost_rows = 0
         self._clock = _Clock()
-        self._began = perf_counter()
         self._started_at = self._progress_at = self._phase_since = now()
         self._phase: str = Phase.START
         self._fresh = True  # until the next step, which ends the phase "start" or "fit"
-        self._keys = _Keys()
         self._head_is_stale()
         self._process = dataclasses.asdict(this_process())
         self._world = ranks.world()
@@ -130,7 +137,8 @@ class RunLog:
     ) -> None:
         """Writes one row for one optimizer step; metrics keep the names they are given.
 
-        Formatted by hand, because this call stands between two steps: 9 µs, against 24 µs through `contract.Row`.
+        This call stands between two steps, so what every row begins with is encoded once, and finite floats, the
+        usual case, go straight to the fastest encoder there is. Anything else takes the way of every other row.
         """
         if self._fresh:
             self._fresh = False
@@ -138,27 +146,30 @@ class RunLog:
         if epoch is not None and epoch != self._epoch:
             self._epoch = epoch
             self._head_is_stale()
-        stamp = self._clock.text()
-        since = perf_counter() - self._began
-        line = f'{self._head or self._new_head()}"timestamp":"{stamp}","step":{step:d},"wall_time_seconds":{since:.3f}'
         rate = lr if learning_rate is None else learning_rate
+        encoded: Encoder = _quickly
+        if not (
+            self._best.see_floats(metrics) and _is_plain(rate) and (gpu_memory_mb is None or _is_plain(gpu_memory_mb))
+        ):
+            encoded = encode
+            metrics = as_numbers(metrics)
+            self._best.see_all(metrics)
+            rate = None if rate is None else as_number("learning_rate", rate)
+            gpu_memory_mb = None if gpu_memory_mb is None else as_number("gpu_memory_mb", gpu_memory_mb)
+        self.metrics.update(metrics)
+        self._step = step if type(step) is int else int(index(step))
+        self._progress_at, seconds = self._clock.read()
+        row = {"timestamp": self._progress_at, "step": self._step, "wall_time_seconds": seconds}
         if rate is not None:
-            self._learning_rate = rate = rate if type(rate) is float else as_number("learning_rate", rate)
-            line += f',"learning_rate":{_text(rate)}'
+            row["learning_rate"] = self._learning_rate = rate
         if gpu_memory_mb is not None:
-            self._gpu_memory_mb = gpu_memory_mb
-            line += f',"gpu_memory_mb":{gpu_memory_mb}'
-        cells = ""
-        for name, value in metrics.items():
-            if value is not None:
-                number = value if type(value) is float else as_number(name, value)
-                self.metrics[name] = number
-                self._best.see(name, number)
-                cells += f"{self._keys[name]}{_text(number)},"
-        if cells:
-            line += f',"metrics":{{{cells[:-1]}}}'
-        self._step, self._progress_at = step, stamp
-        self._append(f"{line}}}".encode())
+            row["gpu_memory_mb"] = self._gpu_memory_mb = gpu_memory_mb
+        if metrics:
+            row["metrics"] = metrics
+        try:
+            self._rows.append_encoded((self._head or self._new_head()) + encoded(row)[1:])
+        except OSError:
+            self._lost_rows += 1
 
     def evaluation(self, step: int, **metrics: Any) -> None:
         """Writes what an evaluation found."""
@@ -237,7 +248,6 @@ class RunLog:
 
         The first call from the main thread also makes SIGTERM and SIGINT ring: once asks, twice interrupts.
         """
-        self._bell.listen()
         kill = self._bell.ask()
         if kill is not None and self._ack is None:
             self._ack = Ack(id=kill.id, at=now(), step=self._step if step is None else step)
@@ -323,7 +333,7 @@ class RunLog:
             "metrics": dict(self.metrics),
             "best_metrics": dict(self._best.values),
             "learning_rate": self._learning_rate,
-            "wall_time_seconds": round(perf_counter() - self._began, 3),
+            "wall_time_seconds": self._clock.seconds(),
             "gpu_memory_mb": self._gpu_memory_mb,
             "checkpoints": list(self._checkpoints),
             "metrics_history": list(self._history),
@@ -347,8 +357,7 @@ class RunLog:
     def _take(self, metrics: dict[str, Any]) -> dict[str, float]:
         numbers = as_numbers(metrics)
         self.metrics.update(numbers)
-        for name, value in numbers.items():
-            self._best.see(name, value)
+        self._best.see_all(numbers)
         self._progress_at = now()
         return numbers
 
@@ -367,7 +376,7 @@ class RunLog:
             epoch=self._epoch,
             total_epochs=self.experiment.total_epochs,
             phase=str(self._phase),
-            wall_time_seconds=round(perf_counter() - self._began, 3),
+            wall_time_seconds=self._clock.seconds(),
             **fields,
         )
         self._append(encode(row.document()), sync=event is Event.TRAINING_END)
@@ -380,16 +389,16 @@ class RunLog:
             self._lost_rows += 1
 
     def _head_is_stale(self) -> None:
-        self._head = ""
+        self._head = b""
 
-    def _new_head(self) -> str:
+    def _new_head(self) -> bytes:
         """What every step row begins with, until the epoch or the phase changes; it ends where the next key starts."""
         fixed = {"v": FORMAT, "event": "step", "experiment_id": self.experiment.id, "run_id": self.run_id}
         if self._epoch is not None:
             fixed["epoch"] = self._epoch
         if self.experiment.total_epochs is not None:
             fixed["total_epochs"] = self.experiment.total_epochs
-        self._head = encode({**fixed, "phase": str(self._phase)}).decode()[:-1] + ","
+        self._head = encode({**fixed, "phase": str(self._phase)})[:-1] + b","
         return self._head
 
     def _carry_on(self) -> None:
@@ -457,31 +466,47 @@ class _Silent(RunLog):
             self._beat.close(state, error)
 
 
+def _is_plain(number: float | None) -> bool:
+    """Whether `number` is None or a finite float; infinity less itself is NaN, and that is true."""
+    return number is None or (type(number) is float and not number - number)
+
+
+def _quickly(row: dict[str, Any]) -> bytes:
+    """A row of finite numbers as `encode` would write it.
+
+    Python spells a float in 0.6 µs, pydantic-core (Ryū) in a tenth of that, and both in as few digits as tell it from
+    every other float.
+    """
+    try:
+        text = _fastest(row)
+    except ValueError:  # a name that is no Unicode text
+        return encode(row)
+    return text if text.isascii() else encode(row)  # a name might hold what some reader takes for the end of a line
+
+
 class _Clock:
-    """The wall clock in the treaty's format, with all but the microseconds remembered: 0.6 µs instead of 2.7 µs."""
+    """The time, twice: of day in the treaty's format, and since the clock was made.
+
+    All of a time stamp but its microseconds is remembered: both cost 0.7 µs, where `contract.now` alone costs 2.3 µs.
+    """
 
     def __init__(self) -> None:
-        self._second = -1
-        self._prefix = ""
+        self._began = perf_counter_ns()
+        self._second = -1_000_000  # the one remembered, in microseconds since 1970: none yet
+        self._form = ""
 
-    def text(self) -> str:
-        seconds, rest = divmod(time.time_ns(), 1_000_000_000)
-        if seconds != self._second:
-            self._second = seconds
-            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(seconds))
-        return f"{self._prefix}{rest // 1000:06d}+00:00"
+    def seconds(self) -> float:
+        """Since the clock was made, to the millisecond."""
+        return (perf_counter_ns() - self._began) // 1_000_000 / 1000
 
-
-class _Keys(dict[str, str]):
-    """Metric names as JSON keys, each spelled once."""
-
-    def __missing__(self, name: str) -> str:
-        text = self[name] = json.dumps(name) + ":"
-        return text
-
-
-def _text(number: float) -> str:
-    return repr(number) if isfinite(number) else f'"{number_out(number)}"'
+    def read(self) -> tuple[str, float]:
+        """The time stamp and the seconds, for one thread only."""
+        micros = time_ns() // 1000 - self._second
+        if not 0 <= micros < 1_000_000:
+            seconds, micros = divmod(self._second + micros, 1_000_000)
+            self._second = seconds * 1_000_000
+            self._form = time.strftime("%Y-%m-%dT%H:%M:%S.%%06d+00:00", time.gmtime(seconds))
+        return self._form % micros, (perf_counter_ns() - self._began) // 1_000_000 / 1000
 
 
 def _run_id(folder: Path) -> str:

@@ -44,27 +44,51 @@ class Best:
 
     def __init__(self, declared: Mapping[str, str]) -> None:
         self.values: dict[str, float] = {}
-        self._declared = dict(declared)
-        self._signs: dict[str, int] = {}
+        self._marks = _Marks(declared)
 
-    def see(self, name: str, value: float) -> bool:
-        """Takes note of a value. Returns True when it is the best so far; NaN and infinity never are."""
-        sign = self._signs.get(name)
-        if sign is None:
-            direction = self._declared.get(name) or direction_of(name)
-            sign = self._signs[name] = {"min": -1, "max": 1, None: 0}[direction]
-        if not sign or not math.isfinite(value):
-            return False
-        best = self.values.get(name)
-        if best is not None and (value - best) * sign <= 0:
-            return False
-        self.values[name] = value
+    def see(self, name: str, value: float) -> None:
+        """Takes note of a value; NaN and infinity are never the best."""
+        sign, height = self._marks[name]
+        if height < value * sign < math.inf:
+            self._marks[name] = sign, value * sign
+            self.values[name] = value
+
+    def see_all(self, numbers: Mapping[str, float]) -> None:
+        """Takes note of a value of each of some metrics."""
+        for name, value in numbers.items():
+            self.see(name, value)
+
+    def see_floats(self, numbers: Mapping[str, Any]) -> bool:
+        """As `see_all`, for the call between two steps: returns False at whatever is no finite float, in the middle."""
+        marks = self._marks
+        for name, value in numbers.items():
+            if type(value) is not float or value - value:  # infinity less itself is NaN, and that is true
+                return False
+            sign, height = marks[name]
+            if value * sign > height:
+                marks[name] = sign, value * sign
+                self.values[name] = value
         return True
 
     def restore(self, values: Any) -> None:
         """Takes over what an earlier part of the same run had reached; what is no number is skipped."""
-        for name, value in _numbers(values):
-            self.see(name, value)
+        self.see_all(dict(_numbers(values)))
+
+
+class _Marks(dict[str, tuple[int, float]]):
+    """For each metric the sign that turns its values so that higher is better, and the height to pass.
+
+    A metric whose direction nobody knows has the sign 0, with which nothing is ever above 0.
+    """
+
+    def __init__(self, declared: Mapping[str, str]) -> None:
+        super().__init__()
+        self._declared = dict(declared)
+
+    def __missing__(self, name: str) -> tuple[int, float]:
+        direction = self._declared.get(name) or direction_of(name)
+        mark = self[name] = {"min": (-1, -math.inf), "max": (1, -math.inf), None: (0, 0.0)}[direction]
+        return mark
 
 
 def _numbers(values: Any) -> Iterator[tuple[str, float]]:

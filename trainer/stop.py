@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from contract import Kill, Stamp, StatusFile, Unreadable, now, pending_kill, stamp
+from contract import Kill, Stamp, StatusFile, Unreadable, decode_object, now, pending_kill, stamp
 
 _RACY_NS = 50_000_000
 """A file changed this shortly before it was read may change again within the same tick of the file system's clock,
@@ -19,25 +19,27 @@ which then shows in no stamp (ext4 and NFS tick every 4 to 10 ms): such a file i
 
 
 class Bell:
-    """Looks with one `stat` and reads only what changed, so a training loop can ask at every step."""
+    """Looks with one `stat` and reads only what changed, so a training loop can ask at every step.
+
+    The status file changes once a second, and for a while after each change it has to be read at every look; then its
+    bytes are compared with those that held no request before anything is parsed.
+    """
 
     def __init__(self, status: StatusFile) -> None:
         self.kill: Kill | None = None
         self._status = status
         self._path = str(status.path)
         self._seen: Stamp | None = None
-        self._half_saved = False
+        self._quiet: bytes | None = None
         self._signals = Signals()
 
     def ask(self) -> Kill | None:
-        """The request that this run has to obey, and the same one ever after."""
+        """The request that this run has to obey, and the same one ever after. SIGTERM and SIGINT ring from now on."""
         if self.kill is None:
+            if not self._signals.tried:
+                self._signals.install()
             self.kill = self._look()
         return self.kill
-
-    def listen(self) -> None:
-        """From now on SIGTERM and SIGINT ring too."""
-        self._signals.install()
 
     def close(self) -> None:
         self._signals.restore()
@@ -54,16 +56,25 @@ class Bell:
             return None
         racy = abs(time.time_ns() - info.st_mtime_ns) < _RACY_NS
         kill = self._read()
-        self._seen = None if racy or self._half_saved else found
+        self._seen = None if racy or self._quiet is None else found
         return kill
 
     def _read(self) -> Kill | None:
-        self._half_saved = False
         try:
-            return pending_kill(self._status.read() or {})
+            data = _bytes(self._path)
+            if data == self._quiet:
+                return None
+            self._quiet = None  # until this one is known to hold no request
+            kill = pending_kill(decode_object(data, self._path))
         except (Unreadable, OSError):
-            self._half_saved = True
             return None
+        self._quiet = data
+        return kill
+
+
+def _bytes(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
 
 
 def by_signal(signum: int) -> Kill:
@@ -85,12 +96,12 @@ class Signals:
     def __init__(self) -> None:
         self.heard: int | None = None
         self._before: dict[int, Any] = {}
-        self._tried = False
+        self.tried = False
 
     def install(self) -> None:
-        if self._tried:
+        if self.tried:
             return
-        self._tried = True
+        self.tried = True
         if threading.current_thread() is not threading.main_thread():
             return  # Python allows handlers in the main thread only; the status file still rings
         for signum in (signal.SIGTERM, signal.SIGINT):
