@@ -39,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
         code = command(options)
         sys.stdout.flush()  # a reader who has gone is met here, not when Python ends
     except SpecError as error:
-        print(f"trainer: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # all processes of a launch find the same fault
+            print(f"trainer: {error}", file=sys.stderr)
         return _USAGE
     except BrokenPipeError:  # `trainer new … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 import torch
 
 from contract import EXPERIMENT, Exit, Experiment, State, config_hash
-from trainer import child, fail_fast, fingerprints, known, spec
-from trainer.checkpoints import files, warm_start
+from trainer import child, fail_fast, fingerprints, known, prepare, spec
+from trainer.distributed import joined
 from trainer.dry_run import dry_run
 from trainer.experiment import record, runs_on
 from trainer.log import RunLog
 from trainer.loop import train
 from trainer.mint import mint
+from trainer.ranks import rank
 from trainer.run import Run
 
 
@@ -39,11 +41,18 @@ class Order:
 
 
 def launch(order: Order) -> Exit:
-    """Carries out an order.
+    """Carries out an order; of the processes of one launch, only the first one speaks.
 
     Raises:
         SpecError: the order cannot be carried out; nothing was created or started.
     """
+    if rank() == 0:
+        return _launch(order)
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        return _launch(order)
+
+
+def _launch(order: Order) -> Exit:
     if order.fail_fast:
         fail_fast.check()
     if not order.target.is_dir():
@@ -76,51 +85,13 @@ def _options(folder: Path, experiment: Experiment) -> spec.Spec:
 
 
 def _run_pending(order: Order, experiment: Experiment, options: spec.Spec) -> Exit:
-    run, remarks = _built(options, order.target.parent)
-    if order.dry_run:
-        return dry_run(run, order.target)
-    found = runs_on(order.target.parent, options, run.legs)
-    changed = fingerprints.mismatches(experiment.fingerprints, found)
-    return _run(order, order.target, run, found, [*(f"since it was created, {change}" for change in changed), *remarks])
-
-
-def _built(options: spec.Spec, experiments: Path) -> tuple[Run, list[str]]:
-    """A run that begins, with what it is told of another run; and what there is to remark of both.
-
-    Raises:
-        SpecError: the spec cannot be trained.
-    """
-    run = Run(options)
-    remarks = [remark for leg in run.legs for remark in leg.data.remarks]
-    if options.warm_start is not None:
-        remarks += _warmed(run, warm_start.donor(options, experiments), everything=options.warm_start.restore == "all")
-    return run, list(dict.fromkeys(remarks))
-
-
-def _warmed(run: Run, donor: warm_start.Donor, *, everything: bool) -> list[str]:
-    try:
-        state = files.load(donor.path)
-    except files.BadCheckpoint as error:
-        raise spec.SpecError(f"warm_start: {error}") from None
-    first, *rest = warm_start.restore(run.model, state)
-    told = [f"warm start from {donor.path} ({donor.why}): {first}", *rest[:_TOLD]]
-    if len(rest) > _TOLD:
-        told.append(f"and {len(rest) - _TOLD} tensors more that begin anew or are left out")
-    if run.ema:
-        run.ema.load_state_dict(run.model.state_dict())
-    return [*told, _optimizer_of(run, state)] if everything else told
-
-
-def _optimizer_of(run: Run, state: files.State) -> str:
-    """Takes over the optimizer as well, where it fits; says whether."""
-    before = run.optimizer.state_dict()
-    try:
-        run.optimizer.load_state_dict(state["optimizer"])
-        run.precision.load_state_dict(state["precision"])
-    except (ValueError, KeyError, RuntimeError) as error:
-        run.optimizer.load_state_dict(before)
-        return f"the optimizer begins anew: {error}"
-    return "optimizer restored; step and data begin anew"
+    with joined(options) as ranks:
+        run, remarks = prepare.begun(options, order.target.parent, ranks)
+        if order.dry_run:
+            return dry_run(run, order.target)
+        found = runs_on(order.target.parent, options, run.legs)
+        changed = fingerprints.mismatches(experiment.fingerprints, found)
+        return _run(order, order.target, run, found, [*(f"since it was created, {item}" for item in changed), *remarks])
 
 
 def _run_child(order: Order, parent: Experiment, state: State) -> Exit:
@@ -140,15 +111,25 @@ def _run_child(order: Order, parent: Experiment, state: State) -> Exit:
 
 
 def _run_new(order: Order, options: spec.Spec) -> Exit:
-    run, remarks = _built(options, order.experiments)
-    if order.dry_run:
-        return dry_run(run, order.experiments)
+    with joined(options) as ranks:
+        run, remarks = prepare.begun(options, order.experiments, ranks)
+        if order.dry_run:
+            return dry_run(run, order.experiments)
+        folder, found = ranks.lead(lambda: _minted(order.experiments, options, run))
+        return _run(order, folder, run, found, remarks)
+
+
+def _minted(root: Path, options: spec.Spec, run: Run) -> tuple[Path, Mapping[str, Any]]:
+    """The folder of a new experiment, and the fingerprints of what it depends on.
+
+    Raises:
+        SpecError: nothing can be created there.
+    """
     try:
-        found = record(order.experiments, options, run.legs)
-        folder = mint(order.experiments, found)
+        found = record(root, options, run.legs)
+        return mint(root, found), found.fingerprints
     except OSError as error:
         raise spec.SpecError(f"{error.filename}: no experiment can be created there ({error.strerror})") from None
-    return _run(order, folder, run, found.fingerprints, remarks)
 
 
 def _resume(order: Order, experiment: Experiment, state: State) -> Exit:
@@ -159,43 +140,13 @@ def _resume(order: Order, experiment: Experiment, state: State) -> Exit:
         return Exit.FINISHED
     options = _options(order.target, experiment)
     options = options.model_copy(update={"rehearsal": spec.Rehearsal()})  # a staged fault has happened
-    run = Run(options)
-    found = runs_on(order.target.parent, options, run.legs)
-    remarks = [f"since the run began, {change}" for change in fingerprints.mismatches(experiment.fingerprints, found)]
-    try:
-        saved, troubles = files.load_newest(order.target)
-    except files.BadCheckpoint as error:
-        raise spec.SpecError(str(error)) from None
-    remarks += troubles
-    if saved is None:
-        remarks.append("there is no checkpoint yet, so the run begins at its first step")
-        if options.warm_start is not None:
-            donor = warm_start.donor(options, order.target.parent)
-            remarks += _warmed(run, donor, everything=options.warm_start.restore == "all")
-    else:
-        remarks += _restored(run, saved, order.target)
-    return _run(order, order.target, run, found, remarks, resume=saved is not None)
+    with joined(options) as ranks:
+        run, remarks, resumed = prepare.resumed(options, order.target, ranks)
+        found = runs_on(order.target.parent, options, run.legs)
+        changed = fingerprints.mismatches(experiment.fingerprints, found)
+        remarks = [*(f"since it began, {item}" for item in changed), *remarks]
+        return _run(order, order.target, run, found, remarks, resume=resumed)
 
-
-def _restored(run: Run, saved: files.State, folder: Path) -> list[str]:
-    """Has the run go on from what was saved; says what was restored, and what was not.
-
-    Raises:
-        SpecError: it is another program's state, or that of another version of this one.
-    """
-    try:
-        missing = run.load_state_dict(saved)
-    except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
-        what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise spec.SpecError(f"{folder}: its checkpoint does not fit what the spec builds ({what})") from None
-    parts = ["model", "optimizer", "schedule", "data position", *([] if missing else ["random numbers"])]
-    parts += ["loss scale"] if saved["precision"] else []
-    parts += ["averaged weights"] if saved["ema"] else []
-    return [f"resumed at step {run.step}: {', '.join(parts)} restored", *missing]
-
-
-_TOLD = 5
-"""Tensors named one by one; the rest is counted."""
 
 _SMALL = 1_000_000
 """Weights below which a second thread on a CPU gains little and may cost a lot.
@@ -217,7 +168,7 @@ def _run(
 ) -> Exit:
     """Trains; `found` are the fingerprints of what it depends on, as it is now."""
     spare_the_cores(run)
-    if order.fail_fast:
+    if order.fail_fast and run.ranks.leads:
         remarks = [fail_fast.start(folder.resolve()), *remarks]
     with RunLog(folder, resume=resume) as log:
         print(f"{log.experiment.id} -> {folder} ({run.device}, {run.total_steps} steps)", flush=True)

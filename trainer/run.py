@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -18,20 +18,18 @@ from trainer import data as sources
 from trainer import mining, model, optim, rehearsal, result, scores, spec, tasks
 from trainer.cadence import should_checkpoint
 from trainer.callbacks import Callbacks, Moment
-from trainer.checkpoints import files, randomness, retention
+from trainer.checkpoints import files, randomness, retention, warm_start
 from trainer.checkpoints.writer import Writer, copied
 from trainer.data import Loader, Micro, Position
 from trainer.deferred import Deferred
+from trainer.distributed import ALONE, Alone
 from trainer.ema import Ema
 from trainer.evaluate import Evaluator
 from trainer.experiment import choose_device
 from trainer.freezing import Freezing
 from trainer.log import RunLog
 from trainer.precision import Precision
-from trainer.distributed import ALONE, Alone
 from trainer.stages import Leg, legs
-
-Load = Callable[[spec.Spec], sources.Data]
 
 _APART = 1_000_003
 """Between the seeds of two ranks, so that rank 1 of seed 1 is not rank 0 of seed 2."""
@@ -43,18 +41,21 @@ class Run:
     Args:
         options: the spec.
         ranks: the processes that share the work.
+        donated: a checkpoint whose weights the model begins with, as far as they fit; `donated` then says how far.
 
     Raises:
         SpecError: the spec cannot be trained: the data is not there, or model, task and data do not fit each other.
     """
 
-    def __init__(self, options: spec.Spec, ranks: Alone = ALONE, load: Load = sources.load) -> None:
+    def __init__(self, options: spec.Spec, ranks: Alone = ALONE, donated: files.State | None = None) -> None:
         self.options, self.ranks = options, ranks
-        self.legs = legs(options, load)
+        self.legs = legs(options, sources.load)
         self.device = ranks.device(choose_device(options.device))
         randomness.seed_everything(options.seed, deterministic=options.deterministic)
         data = self.legs[0].data
-        self.model = ranks.placed(model.build(options, data).to(self.device))
+        network = model.build(options, data)
+        self.donated = [] if donated is None else warm_start.restore(network, donated)
+        self.model = ranks.placed(network.to(self.device))
         if ranks.rank:  # the same weights everywhere, but each its own dropout
             randomness.seed_everything(options.seed + ranks.rank * _APART, deterministic=options.deterministic)
         self.ask = model.asked(self.model)
@@ -198,7 +199,7 @@ class Run:
             loss = self.backward(self.loader.next_group(step - leg.first), step - leg.first)
         rehearsal.mid_step(options.rehearsal, step)
         self.precision.unscale(self.optimizer)
-        norm = clip(self.model, options.train.clip_norm)
+        norm = self.ranks.whole(clip(self.model, options.train.clip_norm))
         self.precision.step(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema:
@@ -360,7 +361,8 @@ class Run:
 
     def sound(self) -> bool:
         """Whether the last row and all weights are finite."""
-        weights = torch.stack([parameter.detach().isfinite().all() for parameter in self.model.parameters()])
+        finite = (self.ranks.whole(parameter.detach().isfinite().all()) for parameter in self.model.parameters())
+        weights = torch.stack(list(finite))
         return self.ranks.all_true(weights.all() & self.deferred.healthy)
 
     # -------------------------------------------------------------------------------------------------- the end

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from trainer import spec
 from trainer.distributed.alone import ALONE, Alone
+from trainer.ranks import world_size
 
-__all__ = ["ALONE", "Alone", "join"]
+__all__ = ["ALONE", "Alone", "joined"]
 
 
-def join(options: spec.Spec) -> Alone:
+@contextmanager
+def joined(options: spec.Spec) -> Iterator[Alone]:
     """The processes that share this training: those that torchrun has started, or this one alone.
 
     Raises:
-        SpecError: what the spec asks for cannot be done by several processes, or the others cannot be met.
+        SpecError: what the spec asks for cannot be done by several processes.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return ALONE
+    if world_size() == 1:
+        yield ALONE
+        return
     from trainer.distributed.torchrun import Torchrun  # noqa: PLC0415 - nobody else needs it
 
-    return Torchrun(options)
+    ranks = Torchrun(options)
+    try:
+        yield ranks
+    finally:
+        ranks.close()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from contract import Kill
 from trainer import spec
-from trainer.optim import Moves
+from trainer.optim import Moves, named_state
 
 State = dict[str, Any]
 Result = TypeVar("Result")
@@ -56,6 +56,10 @@ class Alone:
         """What `ask` says, the same on all processes and at the same step."""
         return ask(step)
 
+    def whole(self, value: Tensor) -> Tensor:
+        """A value that may be known in parts only, one on each process."""
+        return value
+
     def all_true(self, flag: Tensor) -> bool:
         """Whether `flag` is true on every process."""
         return bool(flag)
@@ -64,14 +68,15 @@ class Alone:
         """All weights, whole, on the process that leads."""
         return model.state_dict()
 
-    def optimizer_state(self, _model: nn.Module, optimizer: Moves) -> State:
-        return optimizer.state_dict()
+    def optimizer_state(self, model: nn.Module, optimizer: Moves) -> State:
+        """All of the optimizer's state, whole and by the names of parameters, on the process that leads."""
+        return named_state.by_name(model, optimizer)
 
     def load_model(self, model: nn.Module, state: State) -> None:
         model.load_state_dict(state)
 
-    def load_optimizer(self, _model: nn.Module, optimizer: Moves, state: State) -> None:
-        optimizer.load_state_dict(state)
+    def load_optimizer(self, model: nn.Module, optimizer: Moves, state: State) -> None:
+        named_state.load(model, optimizer, state)
 
     def lead(self, job: Callable[[], Result]) -> Result:
         """What `job` gives on the process that leads, on all of them.

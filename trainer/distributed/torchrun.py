@@ -22,6 +22,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -106,9 +107,11 @@ class Torchrun(Alone):
         self._pace.agree(told[1])
         return None if told[0] is None else Kill(**told[0])
 
+    def whole(self, value: Tensor) -> Tensor:
+        return value.full_tensor() if isinstance(value, DTensor) else value
+
     def all_true(self, flag: Tensor) -> bool:
-        whole = flag.full_tensor() if hasattr(flag, "full_tensor") else flag
-        found = whole.float().clone()
+        found = flag.float()
         dist.all_reduce(found, dist.ReduceOp.MIN)
         return bool(found)
 
@@ -117,7 +120,7 @@ class Torchrun(Alone):
 
     def optimizer_state(self, model: nn.Module, optimizer: Moves) -> State:
         if not self._sharded:
-            return optimizer.state_dict()
+            return super().optimizer_state(model, optimizer)
         assert isinstance(optimizer, Optimizer)
         return get_optimizer_state_dict(model, optimizer, options=_WHOLE)
 

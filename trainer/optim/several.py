@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch.optim import Optimizer
 
 
@@ -12,7 +10,7 @@ class Several:
 
     def __init__(self, *optimizers: Optimizer) -> None:
         self.optimizers = optimizers
-        self.param_groups = [group for one in optimizers for group in one.param_groups]
+        self.regroup()
 
     def step(self, *_nothing: object) -> None:
         for one in self.optimizers:
@@ -22,10 +20,6 @@ class Several:
         for one in self.optimizers:
             one.zero_grad(set_to_none=set_to_none)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"several": [one.state_dict() for one in self.optimizers]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for one, saved in zip(self.optimizers, state["several"], strict=True):
-            one.load_state_dict(saved)
+    def regroup(self) -> None:
+        """Looks at the groups anew: loading a state has replaced them."""
         self.param_groups = [group for one in self.optimizers for group in one.param_groups]

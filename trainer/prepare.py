@@ -1,0 +1,88 @@
+"""A run that is ready to begin, or to go on from where it was saved; and what is to be said about how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainer import spec
+from trainer.checkpoints import files, warm_start
+from trainer.distributed import Alone
+from trainer.errors import SpecError
+from trainer.run import Run
+
+_TOLD = 5
+"""Tensors named one by one; the rest is counted."""
+
+
+def begun(options: spec.Spec, experiments: Path, ranks: Alone) -> tuple[Run, list[str]]:
+    """A run at its first step, with what it is to learn from another one.
+
+    Args:
+        options: the spec.
+        experiments: where the other experiments lie.
+        ranks: the processes that share the work.
+
+    Raises:
+        SpecError: the spec cannot be trained.
+    """
+    if options.warm_start is None:
+        run = Run(options, ranks)
+        return run, _about_data(run)
+    donor = ranks.lead(lambda: warm_start.donor(options, experiments))
+    try:
+        state = files.load(donor.path)
+    except files.BadCheckpoint as error:
+        raise SpecError(f"warm_start: {error}") from None
+    run = Run(options, ranks, donated=state)
+    first, *rest = run.donated
+    told = [f"warm start from {donor.path} ({donor.why}): {first}", *rest[:_TOLD]]
+    if len(rest) > _TOLD:
+        told.append(f"and {len(rest) - _TOLD} tensors more that begin anew or are left out")
+    if options.warm_start.restore == "all":
+        told.append(_optimizer_of(run, state))
+    return run, [*_about_data(run), *told]
+
+
+def _about_data(run: Run) -> list[str]:
+    return list(dict.fromkeys(remark for leg in run.legs for remark in leg.data.remarks))
+
+
+def _optimizer_of(run: Run, state: files.State) -> str:
+    """Takes over the optimizer as well, where it fits; says whether."""
+    before = run.ranks.optimizer_state(run.model, run.optimizer)
+    try:
+        run.ranks.load_optimizer(run.model, run.optimizer, state["optimizer"])
+        run.precision.load_state_dict(state["precision"])
+    except (ValueError, KeyError, RuntimeError) as error:
+        run.ranks.load_optimizer(run.model, run.optimizer, before)
+        return f"the optimizer begins anew: {error}"
+    return "optimizer restored; step and data begin anew"
+
+
+def resumed(options: spec.Spec, folder: Path, ranks: Alone) -> tuple[Run, list[str], bool]:
+    """A run that goes on from the newest sound checkpoint, what was restored and what not, and whether there was one.
+
+    Raises:
+        SpecError: no checkpoint is sound, or it does not fit the spec.
+    """
+    try:
+        saved, troubles = files.load_newest(folder)
+    except files.BadCheckpoint as error:
+        raise SpecError(str(error)) from None
+    if saved is None:
+        run, remarks = begun(options, folder.parent, ranks)
+        return run, [*troubles, "there is no checkpoint yet, so the run begins at its first step", *remarks], False
+    run = Run(options, ranks)
+    return run, [*troubles, *_about_data(run), *_restored(run, saved, folder)], True
+
+
+def _restored(run: Run, saved: files.State, folder: Path) -> list[str]:
+    try:
+        missing = run.load_state_dict(saved)
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise SpecError(f"{folder}: its checkpoint does not fit what the spec builds ({what})") from None
+    parts = ["model", "optimizer", "schedule", "data position", *([] if missing else ["random numbers"])]
+    parts += ["loss scale"] if saved["precision"] else []
+    parts += ["averaged weights"] if saved["ema"] else []
+    return [f"resumed at step {run.step}: {', '.join(parts)} restored", *missing]
