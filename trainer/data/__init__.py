@@ -7,8 +7,8 @@ from trainer.data.digits import digits
 from trainer.data.loader import Loader
 from trainer.data.plan import Position
 from trainer.data.samples import IGNORED, Batch, Data, Micro, Samples
-from trainer.data.text import stdlib_text
-from trainer.spec.data import Digits, StdlibText
+from trainer.data.text import stdlib_text, text_file
+from trainer.spec.data import Digits, StdlibText, TextFile
 
 __all__ = ["IGNORED", "Batch", "Data", "Loader", "Micro", "Position", "Samples", "load"]
 
@@ -22,6 +22,8 @@ def load(options: spec.Spec) -> Data:
     source = options.data
     if isinstance(source, StdlibText):
         return stdlib_text(source, options)
+    if isinstance(source, TextFile):
+        return text_file(source, options)
     if isinstance(source, Digits):
         return digits(source)
     raise spec.SpecError(f"data.kind = {source.kind!r}: is not there yet")
