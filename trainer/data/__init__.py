@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from trainer import spec
 from trainer.data.digits import digits
 from trainer.data.loader import Loader
+from trainer.data.mixture import mixture
+from trainer.data.own import own
 from trainer.data.plan import Position
 from trainer.data.records import records
 from trainer.data.samples import IGNORED, Batch, Data, Micro, Samples
 from trainer.data.text import stdlib_text, text_file
-from trainer.spec.data import Digits, Records, StdlibText, TextFile
+from trainer.spec.data import Data as Source
+from trainer.spec.data import Digits, OwnData, Records, StdlibText, TextFile
 
 __all__ = ["IGNORED", "Batch", "Data", "Loader", "Micro", "Position", "Samples", "load"]
 
@@ -31,7 +32,7 @@ def load(options: spec.Spec) -> Data:
     return found
 
 
-def _loaded(source: Any, options: spec.Spec, where: str) -> Data:
+def _loaded(source: Source, options: spec.Spec, where: str) -> Data:
     match source:
         case StdlibText():
             return stdlib_text(source, options, where)
@@ -41,4 +42,7 @@ def _loaded(source: Any, options: spec.Spec, where: str) -> Data:
             return records(source, options, where)
         case Digits():
             return digits(source, where)
-    raise spec.SpecError(f"{where}.kind = {source.kind!r}: is not there yet")
+        case OwnData():
+            return own(source, options.seed, where)
+    found = [_loaded(each, options, f"{where}.sources.{number}") for number, each in enumerate(source.sources)]
+    return mixture(found, [each.weight for each in source.sources], where)

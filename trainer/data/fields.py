@@ -16,6 +16,8 @@ _LARGEST = 3.4028234663852886e38
 """The largest float32."""
 _SHOWN = 40
 """Characters of a value that a message quotes."""
+_SURELY_SMALL = 19
+"""Digits that cannot say more than a float32 holds."""
 _FEWEST = 2
 """Bytes of a text: with one there is nothing to predict."""
 
@@ -152,6 +154,7 @@ class CsvFields(JsonFields):
         super().__init__(source, task)
         self.columns = {name: place for place, name in enumerate(header)}
         self.width = len(header)
+        self._shapes: Shapes = ((),) * len(source.features)
         self._features = [self.columns[name] for name in source.features]
 
     def parsed(self, content: bytes) -> Any:
@@ -179,12 +182,13 @@ class CsvFields(JsonFields):
 
     def features(self, record: Any) -> tuple[list[float], Shapes]:
         try:
-            numbers = [float(record[place]) for place in self._features]
+            texts = [record[place] for place in self._features]
+            numbers = list(map(float, texts))
         except ValueError:
             numbers = [math.nan]
-        if not sum(map(abs, numbers)) <= _LARGEST or any("_" in record[place] for place in self._features):
+        if not sum(map(abs, numbers)) <= _LARGEST or "_" in "".join(texts):
             numbers = [self.number(record[place], name) for place, name in self._named()]  # says which one it is
-        return numbers, ((),) * len(numbers)
+        return numbers, self._shapes
 
     def _named(self) -> Iterable[tuple[int, str]]:
         return zip(self._features, self.source.features, strict=True)
@@ -192,6 +196,8 @@ class CsvFields(JsonFields):
     def target(self, record: Any) -> float | str:
         name = str(self.source.target)
         value = self.value(record, name)
+        if value.isdecimal() and len(value) < _SURELY_SMALL and self.task != "regression":
+            return int(value)  # what most labels are
         if not value.strip():
             raise Malformed(f"{name} = {value!r}: is empty")
         if _number(value) is None:

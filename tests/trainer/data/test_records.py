@@ -430,7 +430,7 @@ def test_a_file_is_never_loaded_whole(tmp_path):
     size = 60_000_000
     with path.open("w") as file:
         file.write("x,t,note\n")
-        block = "".join(f"{number}.5,{number % 7},{'n' * 480}\n" for number in range(2000))
+        block = "".join(f"{number}.5,{number % 7},{'n' * 2000}\n" for number in range(2000))
         while file.tell() < size:
             file.write(block)
 
