@@ -1,9 +1,11 @@
-"""The user's own code by its name, `package.module:name`."""
+"""The user's own code by its name: `package.module:name`."""
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +13,44 @@ from trainer.errors import SpecError
 
 
 def load(name: str, where: str) -> Any:
-    """What `name` names; modules in the current folder are found too.
+    """What a name stands for, imported from the current folder or from what is installed.
 
     Args:
-        name: `package.module:name`, the last part with dots where it lies inside of a class.
-        where: the key of the spec that says so, for the error.
+        name: as `package.module:name`; behind the colon may be several names with dots.
+        where: the key of the spec that it stands in.
 
     Raises:
-        SpecError: there is no such module or name, or the module cannot be imported.
+        SpecError: there is no such module or name, or the module raises an error.
     """
-    module, _, inside = name.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    module_name, _, path = name.partition(":")
+    named, here = f'{where} = "{name}"', str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` does; a program that was installed does not
+    importlib.invalidate_caches()  # the file may be younger than the listing of its folder
     try:
-        found: Any = importlib.import_module(module)
-        for part in inside.split("."):
-            found = getattr(found, part)
+        found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise SpecError(f"{where} = {name!r}: there is no module {error.name}, here or installed") from None
-    except AttributeError:
-        raise SpecError(f"{where} = {name!r}: {module} has no {inside}") from None
-    except Exception as error:  # whatever somebody's own code raises is a fault of the spec here
-        raise SpecError(f"{where} = {name!r}: importing {module} raised {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise SpecError(f"{where} = {name!r}: is a {type(found).__name__}, and cannot be called")
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise SpecError(f"{named}: {raised(error)}") from error
+        raise SpecError(
+            f"{named}: there is no module {error.name!r} in {here} or among the installed packages"
+        ) from None
+    except (Exception, SystemExit) as error:
+        raise SpecError(f"{named}: {raised(error)}") from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            near = difflib.get_close_matches(part, dir(found), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            file = getattr(sys.modules[module_name], "__file__", None) or module_name
+            raise SpecError(f"{named}: there is no {part!r} in {file}{hint}")
+        found = getattr(found, part)
     return found
+
+
+def raised(error: BaseException) -> str:
+    """What somebody's code raised, and in which of its lines."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename)}:{error.lineno}: {type(error).__name__}: {error.msg}"
+    last = next(iter(reversed(traceback.extract_tb(error.__traceback__))), None)
+    place = f"{last.filename}:{last.lineno}: " if last is not None else ""
+    return f"{place}{type(error).__name__}: {' '.join(str(error).split())}"

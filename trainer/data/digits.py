@@ -14,7 +14,7 @@ from trainer.spec.data import Digits
 _DARKEST = 16.0
 
 
-def digits(source: Digits) -> Data:
+def digits(source: Digits, where: str = "data") -> Data:
     """1,797 images of 8x8 pixels from 0 to 1, each with the digit that it shows.
 
     Raises:
@@ -24,7 +24,7 @@ def digits(source: Digits) -> Data:
         from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
     except ImportError:
         raise spec.SpecError(
-            'data.kind = "digits": needs scikit-learn; install it with: pip install "training-checker[classical]"'
+            f'{where}.kind = "digits": needs scikit-learn; install it with: pip install "training-checker[classical]"'
         ) from None
     found = load_digits()
     content = found.images.astype("float32").tobytes() + found.target.astype("int64").tobytes()
@@ -33,7 +33,9 @@ def digits(source: Digits) -> Data:
     chosen = shuffled(torch.arange(len(inputs)), len(inputs), f"split {source.split_seed}")
     val = int(len(inputs) * source.val_fraction)
     if not 0 < val < len(inputs):
-        raise spec.SpecError(f"data.val_fraction = {source.val_fraction}: of {len(inputs)} images that is none, or all")
+        raise spec.SpecError(
+            f"{where}.val_fraction = {source.val_fraction}: of {len(inputs)} images that is none, or all"
+        )
     train, held_out = (Tensors(inputs[part], targets[part]) for part in (chosen[:-val], chosen[-val:]))
     digest = hashlib.sha256(content).hexdigest()
     labels = sorted(set(targets.tolist()))
