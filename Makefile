@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 READY_BENCH := $(VENV)/.ready-bench
 READY_SPEED := $(VENV)/.ready-speed
 
-.PHONY: help setup demo test lint format zoo bench-latency bench-list bench-log bench-quality bench-replay bench-next bench-live clean
+.PHONY: help setup demo test lint format zoo bench-latency bench-list bench-log bench-quality bench-replay bench-trainer bench-next bench-live clean
 
 help:           ## what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -56,6 +56,9 @@ bench-list: $(READY) ## how long ten thousand experiments take to list
 
 bench-log: $(READY_SPEED) ## what logging a step costs the training, beside five other loggers (2 minutes)
 	$(BIN)/python tests/bench/log_speed.py $(ARGS)
+
+bench-trainer: $(READY_SPEED) ## what the training loop adds to a step, beside Lightning and Hugging Face's Trainer (5 minutes)
+	$(BIN)/python tests/bench/trainer_speed.py $(ARGS)
 
 bench-next: $(READY) ## the share of failed runs that the first suggestion of next.md heals, against a random change (12 minutes on two cores)
 	$(BIN)/python tests/bench/next.py $(ARGS)
