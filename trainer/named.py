@@ -20,7 +20,7 @@ def load(name: str, where: str) -> Any:
         where: the key of the spec that it stands in.
 
     Raises:
-        SpecError: there is no such module or name, or the module raises an error.
+        SpecError: there is no such module or name, the module raises an error, or it is nothing to call.
     """
     module_name, _, path = name.partition(":")
     named, here = f'{where} = "{name}"', str(Path.cwd())
@@ -44,6 +44,8 @@ def load(name: str, where: str) -> Any:
             file = getattr(sys.modules[module_name], "__file__", None) or module_name
             raise SpecError(f"{named}: there is no {part!r} in {file}{hint}")
         found = getattr(found, part)
+    if not callable(found):
+        raise SpecError(f"{named}: is a {type(found).__name__}, and cannot be called")
     return found
 
 

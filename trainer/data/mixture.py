@@ -106,6 +106,7 @@ def mixture(found: Sequence[Data], weights: Sequence[float], where: str = "data"
         fingerprint=_fingerprint(found, weights),
         facts=_facts(found, weights, labels, (len(train), len(val))),
         text=first.text,
+        padded=any(each.padded for each in found),
     )
 
 

@@ -182,6 +182,7 @@ def records(source: Records, options: spec.Spec, where: str = "data") -> Data:
         fingerprint=_fingerprint(accounts, source, options, task),
         facts={**facts, **({"labels": labels} if labels else {})},
         text=bool(source.text),
+        padded=bool(source.text),
     )
 
 

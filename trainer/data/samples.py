@@ -63,8 +63,22 @@ class Data:
     """Whether inputs are bytes of text."""
     padded: bool = False
     """Whether samples may be shorter than an input, their targets filled up with `IGNORED`."""
-    remarks: tuple[str, ...] = ()
-    """What whoever trains should know of the data, in sentences: records left out, documents cut."""
+
+    @property
+    def remarks(self) -> list[str]:
+        """What whoever trains should know of the data: a sentence for each source of which something is left out."""
+        return [told for source in self.facts.get("sources", []) if (told := _left_out(source))]
+
+
+_LEFT_OUT = {"skipped": "malformed records skipped", "blank": "blank lines", "cut": "documents cut to the context"}
+
+
+def _left_out(source: Mapping[str, Any]) -> str:
+    counts = [f"{source[name]:,} {what}" for name, what in _LEFT_OUT.items() if source.get(name)]
+    if not counts:
+        return ""
+    first = f"; the first: {source['faults'][0]}" if source.get("faults") else ""
+    return f"{source.get('path')}: {source.get('records', 0):,} records, {', '.join(counts)}{first}"
 
 
 class Micro(NamedTuple):
