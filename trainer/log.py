@@ -67,6 +67,7 @@ except ImportError:
 _HISTORY = 30
 _CHECKPOINTS = 5
 _NOTES = 10
+_CALLBACK_ERRORS = 10
 _ACK_PATIENCE_SECONDS = 1.0
 
 
@@ -102,6 +103,7 @@ class RunLog:
         self._history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
         self._checkpoints: deque[dict[str, Any]] = deque(maxlen=_CHECKPOINTS)
         self._notes: deque[str] = deque(maxlen=_NOTES)
+        self._callback_errors: deque[dict[str, str]] = deque(maxlen=_CALLBACK_ERRORS)
         self._ack: Ack | None = None
         self._error: str | None = None
         self._lost_rows = 0
@@ -241,6 +243,17 @@ class RunLog:
         self._notes.append(text)
         self._row(Event.NOTE, step=self._step, text=text)
 
+    def callback_failed(self, callback: str, stage: str, error: str) -> None:
+        """Writes that a function of the user's failed, which stops nothing; the last ones stand in the status file.
+
+        Args:
+            callback: its name.
+            stage: at which turn of the run it was called.
+            error: what it raised.
+        """
+        self._callback_errors.append({"callback": callback, "stage": stage, "error": error, "timestamp": now()})
+        self._row(Event.NOTE, step=self._step, text=f"callback {callback} failed at {stage}: {error}")
+
     # ------------------------------------------------------------------------------------------------ stopping
 
     def should_stop(self, step: int | None = None) -> Kill | None:
@@ -341,6 +354,7 @@ class RunLog:
             "stack_signal": self._stacks.signum,
             "error": self._error,
             "notes": self._all_notes(),
+            **({"callback_errors": list(self._callback_errors)} if self._callback_errors else {}),
             "ack": dataclasses.asdict(self._ack) if self._ack else None,
             "config": experiment.config,
             **self._world,
@@ -426,7 +440,7 @@ class _Silent(RunLog):
     def _nothing(self, *_args: Any, **_named: Any) -> None:
         return None
 
-    regime_change = note = should_stop = _nothing
+    regime_change = note = callback_failed = should_stop = _nothing
 
     def step(self, step: int, **_named: Any) -> None:
         if self._beat is not None:

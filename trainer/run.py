@@ -20,7 +20,7 @@ from trainer.cadence import should_checkpoint
 from trainer.callbacks import Callbacks, Moment
 from trainer.checkpoints import files, randomness, retention, warm_start
 from trainer.checkpoints.writer import Writer, copied
-from trainer.data import Loader, Micro, Position
+from trainer.data import Loader, Micro, Position, curriculum
 from trainer.deferred import Deferred
 from trainer.distributed import ALONE, Alone
 from trainer.ema import Ema
@@ -132,6 +132,8 @@ class Run:
         self.leg = leg
         model.freeze(self.model, self.options.lora, train.trainable)
         self.freezing = Freezing(self.model, options.frozen)
+        mines = {options.mining.warmup_steps + 1} if options.mining and options.mining.warmup_steps else set()
+        self.switches = {*self.freezing.switches, *mines, *curriculum.changes(options, leg.steps)}
         self.optimizer = optim.build(self.model, options.optimizer)
         self.freezing.apply(self.step - leg.first + 1)
         self.forward = self.ranks.shared(self.model, self.options)
@@ -190,8 +192,8 @@ class Run:
         """One optimizer step, from the data to the row."""
         step, leg = self.step + 1, self.leg
         options = leg.options
-        if step - leg.first in self.freezing.switches:
-            self._thaw(step - leg.first)
+        if step - leg.first in self.switches:
+            self._switch(step - leg.first)
         rate = optim.learning_rate(step - leg.first, options.optimizer.lr, options.schedule, leg.steps)
         optim.set_learning_rate(self.optimizer, rate)
         rehearsal.before_batch(options.rehearsal, step)
@@ -211,10 +213,18 @@ class Run:
         if self.loader.epoch_over:
             self.end_epoch()
 
-    def _thaw(self, step: int) -> None:
-        learning, all_ = self.freezing.apply(step)
-        self.forward = self.ranks.shared(self.model, self.options)
-        self.log.regime_change(f"{learning} of {all_} parameter tensors learn from here on")
+    def _switch(self, step: int) -> None:
+        """Begins what begins with this step of the leg, and says so: the curve may jump."""
+        told = []
+        if step in self.freezing.switches:
+            learning, all_ = self.freezing.apply(step)
+            self.forward = self.ranks.shared(self.model, self.options)
+            told.append(f"{learning} of {all_} parameter tensors learn")
+        if self.leg.options.mining and step == self.leg.options.mining.warmup_steps + 1:
+            told.append(f"the hardest {100 * self.leg.options.mining.keep_ratio:g} % of each batch give a gradient")
+        if step in curriculum.changes(self.leg.options, self.leg.steps):
+            told.append("harder samples come in")
+        self.log.regime_change(f"{', '.join(told)} from here on")
 
     def backward(self, group: list[Micro], step: int) -> Tensor:
         """Adds up the gradient of a group of micro-batches; returns the loss, the mean over all their samples.
@@ -419,7 +429,7 @@ class Run:
         return self.callbacks.call(Moment(event, self.step, epoch, metrics, self.folder, self.model, checkpoint))
 
     def _callback_failed(self, name: str, event: str, error: str) -> None:
-        self.log.note(f"callback {name} failed at {event}: {error}")
+        self.log.callback_failed(name, event, error)
 
     def _tokens(self) -> dict[str, float]:
         """The tokens trained on so far, where the budget counts them."""

@@ -108,7 +108,7 @@ def write(
         verdict=story.verdict(case, main, state),
         narrative=story.narrative(case, status or {}, state),
         timeline=list(story.timeline(main, case.findings, acts)),
-        also=list(story.also(case, others)),
+        also=[*story.also(case, others), *story.callbacks(status or {})],
         mechanism=list(grounds.mechanism(case.history, main)),
         unit=story.unit_of(case.history),
         evidence=[*grounds.evidence(case.history, main, status or {}), *grounds.hung(main, folder)],
