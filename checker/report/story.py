@@ -259,12 +259,12 @@ def also(case: judge.Case, others: Sequence[Finding]) -> Iterator[str]:
 
 def callbacks(status: Mapping[str, Any]) -> Iterator[str]:
     """Functions of the user's that failed, as the trainer tells it: one line each, with the last error."""
-    entries = status.get("callback_errors")
+    found = status.get("callback_errors")
     last: dict[tuple[str, str], tuple[int, str]] = {}
-    for entry in entries if isinstance(entry, list) else ():
-        if isinstance(entry, Mapping):
-            key = str(entry.get("callback")), str(entry.get("stage"))
-            last[key] = last.get(key, (0, ""))[0] + 1, str(entry.get("error"))
+    for item in found if isinstance(found, list) else []:
+        if isinstance(item, Mapping):
+            key = str(item.get("callback")), str(item.get("stage"))
+            last[key] = last.get(key, (0, ""))[0] + 1, str(item.get("error"))
     for (name, stage), (count, error) in last.items():
         times = "" if count == 1 else f" {count} times"
         yield f"callback {mask.markdown(name, 100)} failed{times} at {mask.markdown(stage, 40)}: {mask.markdown(error)}"
