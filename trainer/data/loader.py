@@ -14,6 +14,8 @@ from trainer.data.order import Order
 from trainer.data.plan import Part, Plan, Position
 from trainer.data.samples import Micro, Ordered, Samples
 
+__all__ = ["Loader", "Micro", "Position"]
+
 _FAR = 1 << 16
 """Samples looked at together, at most, while a curriculum looks for one that is easy enough."""
 

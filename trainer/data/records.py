@@ -154,6 +154,8 @@ def records(source: Records, options: spec.Spec, where: str = "data") -> Data:
     Raises:
         SpecError: a file cannot be read, a record cannot be used where all must be, or they do not make one task.
     """
+    if source.delimiter in '"\r\n':
+        raise spec.SpecError(f"{where}.delimiter = {source.delimiter!r}: quotes fields or ends rows already")
     if source.text:
         context_of(options, where)
         if source.normalize:
