@@ -16,6 +16,7 @@ from trainer.data.stored import BOM
 
 LONGEST = 1 << 28
 """Bytes of a line that are read at all: a file without line breaks must not fill the memory."""
+_TOO_LONG = f"is longer than {LONGEST >> 20} MiB"
 _LONGEST_FIELD = 1 << 24
 """Of a CSV file: so much is searched for the end of a quote."""
 _SAID = {
@@ -103,7 +104,7 @@ def json_records(lines: Lines) -> Iterator[Found]:
         if not line:
             return
         length = lines.offset - begin
-        fault = "" if length <= LONGEST else f"is longer than {LONGEST >> 20} MiB"
+        fault = "" if length <= LONGEST else _TOO_LONG
         yield Found(begin, length, lines.crc, lines.number, None if not line.strip() else line, fault)
 
 
@@ -124,8 +125,9 @@ def csv_records(lines: Lines, delimiter: str) -> Iterator[Found]:
             fault = _said(str(error))
             lines.back(text.first_end, number + 1)
             reader = csv.reader(text, delimiter=delimiter, strict=True)
-        fault = fault or text.fault
-        yield Found(begin, lines.offset - begin, lines.crc, number + 1, None if not row and not fault else row, fault)
+        length = lines.offset - begin
+        fault = fault or text.fault or ("" if length <= LONGEST else _TOO_LONG)
+        yield Found(begin, length, lines.crc, number + 1, None if not row and not fault else row, fault)
 
 
 class _Decoded:

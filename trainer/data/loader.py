@@ -14,6 +14,8 @@ from trainer.data.order import Order
 from trainer.data.plan import Part, Plan, Position
 from trainer.data.samples import Micro, Ordered, Samples
 
+__all__ = ["Loader", "Micro", "Position"]
+
 _FAR = 1 << 16
 """Samples looked at together, at most, while a curriculum looks for one that is easy enough."""
 
@@ -72,11 +74,11 @@ class Loader:
         """The micro-batches of optimizer step `step`, of which the first is 1."""
         if self._fetched_ahead is not None:
             plan, group = self._fetched_ahead.group(self.position, step)
-        else:
-            plan = self._plan(self.position, step)
-            group = [Micro(*self.samples.batch(numbers), share) for numbers, share in plan.parts]
-        self.position = Position(plan.end.epoch, plan.end.index)  # the caller may change it; what was planned stays
-        return group
+            self.position = Position(plan.end.epoch, plan.end.index)  # the caller may change it; what was planned stays
+            return group
+        plan = self._plan(self.position, step)
+        self.position = plan.end
+        return [Micro(*self.samples.batch(numbers), share) for numbers, share in plan.parts]
 
     def close(self) -> None:
         """Ends the processes that read ahead. The loader then serves without them."""
@@ -142,12 +144,15 @@ class Loader:
 
     def _parts(self, numbers: Tensor) -> list[Part]:
         """This rank's parts of a group's micro-batches; one sample that does not count where none is left."""
-        micros = [numbers] if len(numbers) <= self.batch_size else torch.split(numbers, self.batch_size)
+        count = len(numbers)
+        if self.world == 1 and count <= self.batch_size:
+            return [Part(numbers, 1.0)]
+        micros = torch.split(numbers, self.batch_size)
         if self.world == 1:
-            return [Part(micro, len(micro) / len(numbers)) for micro in micros]
+            return [Part(micro, len(micro) / count) for micro in micros]
         mine = [micro[self.rank :: self.world] for micro in micros]
         pairs = zip(mine, micros, strict=True)
-        return [Part(part if len(part) else micro[:1], len(part) / len(numbers)) for part, micro in pairs]
+        return [Part(part if len(part) else micro[:1], len(part) / count) for part, micro in pairs]
 
     def _epoch(self, epoch: int) -> Order:
         if self._order is None or self._order[0] != epoch:

@@ -82,13 +82,13 @@ class Order:
 
     def __init__(self, count: int, key: str) -> None:
         self.count, self.key = count, key
-        self._first, self._block = 0, torch.empty(0, dtype=torch.int64)
+        self._first, self._block = -1, torch.empty(0, dtype=torch.int64)  # none yet
 
     def numbers(self, begin: int, end: int) -> Tensor:
         """The numbers at the places from `begin` up to `end`, which may lie beyond the last."""
         end = min(end, self.count)
         first = begin - begin % _BLOCK
-        if first != self._first or not len(self._block):
+        if first != self._first:
             self._first, self._block = first, self.block(first, min(first + _BLOCK, self.count))
         here = self._block[begin - first : end - first]
         if end <= first + _BLOCK:

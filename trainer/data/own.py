@@ -96,7 +96,8 @@ def _own(source: OwnData, where: str) -> Data:
     for part in (train, val):
         _usable(part, name)
     fingerprint, shape = _fingerprint(source, train, val), tuple(train.pair(0)[0].shape)
-    facts = {"kind": source.kind, "train": len(train), "val": len(val), "options": source.options, "sources": []}
+    told = json.loads(json.dumps(source.options, default=str))  # TOML also has dates
+    facts = {"kind": source.kind, "train": len(train), "val": len(val), "options": told, "sources": []}
     return Data(train, val, task="", inputs=shape, outputs=0, fingerprint=fingerprint, facts=facts)
 
 

@@ -1,151 +1,30 @@
-"""JSONL and CSV files as training data: a sample is a record, which is read when it is its turn."""
+"""JSONL and CSV files as training data: whether they can be used, what they mean, and how they are split."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import zlib
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from trainer import spec
 from trainer.data import cache
 from trainer.data.fields import Label, in_order
 from trainer.data.index import MOST_LABELS, Account, Index, index
+from trainer.data.normalize import mean_and_scale
 from trainer.data.order import shuffled
-from trainer.data.samples import IGNORED, Batch, Data
-from trainer.data.stored import Stored, opened
+from trainer.data.record_samples import Meaning, RecordSamples
+from trainer.data.samples import Data
+from trainer.data.stored import Stored
 from trainer.data.text import VOCABULARY, context_of
 from trainer.spec.data import Records
 
-_NORMALIZED_BY = 10_000
-"""Records whose mean and deviation are taken."""
-_TOGETHER = 256
-"""Of these, read together."""
 _WRITTEN = 1 << 16
 """Numbers of the split written together."""
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """What becomes of a record's fields."""
-
-    context: int = 0
-    """Of a document; 0 for features."""
-    shape: tuple[int, ...] = ()
-    """Of the features."""
-    labels: Mapping[str, int] | None = None
-    """The class of each target; None for a regression."""
-    mean: Tensor | None = None
-    scale: Tensor | None = None
-
-
-class RecordSamples:
-    """Some records of an indexed file."""
-
-    def __init__(self, found: Index, meaning: Meaning, rows: Stored | None, begin: int, end: int) -> None:
-        """Samples that are read from the file each time.
-
-        Args:
-            found: where the records stand.
-            meaning: what becomes of them.
-            rows: int64, the record at each place of the split; None: they are as in the file.
-            begin: the first place that counts here.
-            end: the place behind the last one.
-        """
-        self.found, self.meaning = found, meaning
-        self.rows, self.begin, self.end = rows, begin, end
-        self._arguments = found, meaning, rows, begin, end
-        self._fd = opened(found.path, self)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return RecordSamples, self._arguments
-
-    def __len__(self) -> int:
-        return self.end - self.begin
-
-    def batch(self, numbers: Tensor) -> Batch:
-        """The samples with these numbers.
-
-        Raises:
-            RuntimeError: the file has changed since it was indexed.
-        """
-        records = self._records(numbers)
-        return self._documents(records) if self.meaning.context else self._examples(records)
-
-    def features(self, numbers: Tensor) -> Tensor:
-        """The features of some samples as they are in the file (float64)."""
-        return self._features(self._records(numbers))
-
-    def _records(self, numbers: Tensor) -> list[Any]:
-        rows = numbers + self.begin
-        if self.rows is not None:
-            rows = self.rows.tensor.index_select(0, rows)
-        places = self.found.places.tensor.view(-1, 2).index_select(0, rows).tolist()
-        return [self.found.fields.parsed(self._read(*place)) for place in places]
-
-    def scores(self) -> Tensor | None:
-        """How hard the records say they are, in the order of the split."""
-        if self.found.scores is None:
-            return None
-        scores = self.found.scores.tensor
-        if self.rows is None:
-            return scores[self.begin : self.end]
-        return scores.index_select(0, self.rows.tensor[self.begin : self.end])
-
-    def _read(self, offset: int, check: int) -> bytes:
-        length, crc = check >> 32, check & 0xFFFFFFFF
-        content = os.pread(self._fd, length, offset)
-        if len(content) != length or zlib.crc32(content) != crc:
-            path, line = self.found.path, _line(self._fd, offset)
-            raise RuntimeError(
-                f"{path}:{line}: the record at byte {offset} has changed since the file was indexed; begin a new run, "
-                "or put back the file as it was"
-            )
-        return content
-
-    def _documents(self, records: Sequence[Any]) -> Batch:
-        """Bytes, cut or padded to the context; the target is the input one byte later, none for padding."""
-        width, fields = self.meaning.context + 1, self.found.fields
-        padded, lengths = bytearray(len(records) * width), []
-        for number, record in enumerate(records):
-            text = fields.text(record)[:width]
-            padded[number * width : number * width + len(text)] = text
-            lengths.append(len(text))
-        tokens = torch.frombuffer(padded, dtype=torch.uint8).view(-1, width).long()
-        beyond = torch.arange(1, width) >= torch.tensor(lengths)[:, None]
-        return tokens[:, :-1], tokens[:, 1:].masked_fill(beyond, IGNORED)
-
-    def _features(self, records: Sequence[Any]) -> Tensor:
-        numbers = [self.found.fields.features(record)[0] for record in records]
-        return torch.tensor(numbers, dtype=torch.float64).view(-1, *self.meaning.shape)
-
-    def _examples(self, records: Sequence[Any]) -> Batch:
-        fields, meaning = self.found.fields, self.meaning
-        inputs = self._features(records)
-        if meaning.mean is not None and meaning.scale is not None:
-            inputs = (inputs - meaning.mean) / meaning.scale  # before it is rounded: a time stamp has more than 24 bits
-        inputs = inputs.float()
-        found = [fields.target(record) for record in records]
-        if meaning.labels is None:
-            return inputs, torch.tensor([[value] for value in found], dtype=torch.float32)
-        return inputs, torch.tensor([meaning.labels[str(value)] for value in found])
-
-
-def _line(fd: int, offset: int) -> int:
-    """The number of the line that begins at a place."""
-    line, place = 1, 0
-    while place < offset and (block := os.pread(fd, min(1 << 20, offset - place), place)):
-        line += block.count(b"\n")
-        place += len(block)
-    return line
 
 
 def records(source: Records, options: spec.Spec, where: str = "data") -> Data:
@@ -154,6 +33,8 @@ def records(source: Records, options: spec.Spec, where: str = "data") -> Data:
     Raises:
         SpecError: a file cannot be read, a record cannot be used where all must be, or they do not make one task.
     """
+    if source.delimiter in '"\r\n':
+        raise spec.SpecError(f"{where}.delimiter = {source.delimiter!r}: quotes fields or ends rows already")
     if source.text:
         context_of(options, where)
         if source.normalize:
@@ -166,7 +47,7 @@ def records(source: Records, options: spec.Spec, where: str = "data") -> Data:
     meaning, task, labels = _meaning(indices, source, options, where)
     train, val = _split(indices, meaning, source, where)
     if source.normalize:
-        mean, scale = _mean_and_scale(train)
+        mean, scale = mean_and_scale(train)
         meaning = Meaning(meaning.context, meaning.shape, meaning.labels, mean, scale)
         train, val = (RecordSamples(part.found, meaning, part.rows, part.begin, part.end) for part in (train, val))
     accounts = [found.account for found in indices]
@@ -292,25 +173,6 @@ def _split(
     rows = Stored(cache.kept("split", key, write) / "rows", torch.int64)
     cut = count - held_out
     return RecordSamples(found, meaning, rows, 0, cut), RecordSamples(found, meaning, rows, cut, count)
-
-
-def _mean_and_scale(train: RecordSamples) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each feature over the first records; 1 for one that is always the same."""
-    first = total = squares = torch.zeros((), dtype=torch.float64)
-    count = 0
-    for inputs in _first_inputs(train):
-        if not count:
-            first = inputs[0]  # sums of what is left of a large number are exact where those of the number are not
-        shifted = inputs - first
-        total, squares, count = total + shifted.sum(0), squares + shifted.square().sum(0), count + len(inputs)
-    mean = total / count
-    scale = (squares / count - mean.square()).clamp(min=0).sqrt()
-    return mean + first, torch.where(scale > 0, scale, torch.ones_like(scale))
-
-
-def _first_inputs(train: RecordSamples) -> Iterator[Tensor]:
-    for numbers in torch.split(torch.arange(min(len(train), _NORMALIZED_BY)), _TOGETHER):
-        yield train.features(numbers)
 
 
 def _facts(path: str, found: Index, source: Records) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from trainer import spec
+from trainer import data, spec
 from trainer.data.loader import Loader
 from trainer.data.plan import Position
 from trainer.data.samples import Tensors
@@ -85,3 +85,19 @@ def test_what_a_process_runs_into_is_told():
     with pytest.raises(RuntimeError, match=r"values.csv:17: the record has changed on disk"):
         stream(loader, range(1, 30))
     loader.close()
+
+
+@pytest.mark.parametrize("kind", ["text", "csv"])
+def test_files_are_read_by_the_processes(tmp_path, kind):
+    path = tmp_path / "data"
+    path.write_text("x,t\n" + "".join(f"{number},{number % 3}\n" for number in range(200)))
+    more = {"text": {}, "csv": {"features": ["x"], "target": "t"}}[kind]
+    model = {"text": {"kind": "gpt", "context": 8, "width": 16}, "csv": {"kind": "mlp"}}[kind]
+    over = {"data": {"kind": kind, "path": str(path), **more}, "model": model}
+    found = data.load(options(0, **over))
+    streams = []
+    for workers in (0, 2):
+        loader = Loader(found.train, options(workers, **over), Position())
+        streams.append(torch.cat([part.inputs for step in range(1, 9) for part in loader.next_group(step)]))
+        loader.close()
+    assert torch.equal(*streams)
