@@ -5,8 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_BENCH := $(VENV)/.ready-bench
+READY_MIRRORS := $(VENV)/.ready-mirrors
 
-.PHONY: help setup demo test lint format zoo bench-latency bench-list bench-quality bench-replay bench-next bench-live clean
+.PHONY: help setup demo test test-mirrors lint format zoo bench-latency bench-list bench-quality bench-replay bench-next bench-live clean
 
 help:           ## what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -24,11 +25,18 @@ $(READY_BENCH): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' --editable '.[trainer,bench]'
 	touch $@
 
+$(READY_MIRRORS): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' --editable '.[trainer,dev,mirrors]'
+	touch $@
+
 demo: $(READY)  ## train eight models, one healthy, under the checker's eyes (under 4 minutes)
 	$(BIN)/python experiments/zoo/demo.py
 
 test: $(READY)  ## the test suite, two tests at a time
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+test-mirrors: $(READY_MIRRORS) ## the tests of the mirrors, with TensorBoard, MLflow and W&B installed
+	$(BIN)/python -m pytest tests/trainer/test_mirrors.py
 
 lint: $(READY)  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check

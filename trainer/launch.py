@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from contract import EXPERIMENT, Exit, Experiment, State, config_hash
-from trainer import child, fail_fast, fingerprints, known, spec
+from trainer import child, fail_fast, fingerprints, known, mirrors, spec
 from trainer.checkpoints import files, warm_start
 from trainer.dry_run import dry_run
 from trainer.experiment import record, runs_on
@@ -90,6 +90,7 @@ def _built(options: spec.Spec, experiments: Path) -> tuple[Run, list[str]]:
     Raises:
         SpecError: the spec cannot be trained.
     """
+    mirrors.check(options.mirrors)
     run = Run(options)
     remarks = [remark for leg in run.legs for remark in leg.data.remarks]
     if options.warm_start is not None:
@@ -158,6 +159,7 @@ def _resume(order: Order, experiment: Experiment, state: State) -> Exit:
         print(f"{experiment.id} is complete; there is nothing to resume in {order.target}")
         return Exit.FINISHED
     options = _options(order.target, experiment)
+    mirrors.check(options.mirrors)
     options = options.model_copy(update={"rehearsal": spec.Rehearsal()})  # a staged fault has happened
     run = Run(options)
     found = runs_on(order.target.parent, options, run.legs)
@@ -219,7 +221,8 @@ def _run(
     spare_the_cores(run)
     if order.fail_fast:
         remarks = [fail_fast.start(folder.resolve()), *remarks]
-    with RunLog(folder, resume=resume) as log:
+    mirrored = run.options.mirrors if run.ranks.leads else ()
+    with mirrors.following(folder, mirrored, tell=print), RunLog(folder, resume=resume) as log:
         print(f"{log.experiment.id} -> {folder} ({run.device}, {run.total_steps} steps)", flush=True)
         for remark in remarks:
             print(f"{log.experiment.id}: {remark}", flush=True)
