@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_BENCH := $(VENV)/.ready-bench
 READY_SPEED := $(VENV)/.ready-speed
+READY_MIRRORS := $(VENV)/.ready-mirrors
 
-.PHONY: help setup demo test lint format zoo bench-latency bench-list bench-log bench-quality bench-replay bench-trainer bench-next bench-live clean
+.PHONY: help setup demo test test-mirrors lint format zoo bench-latency bench-list bench-log bench-quality bench-replay bench-resume bench-trainer bench-next bench-live clean
 
 help:           ## what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -29,11 +30,18 @@ $(READY_SPEED): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' --editable '.[trainer,speed]'
 	touch $@
 
+$(READY_MIRRORS): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' --editable '.[trainer,dev,mirrors]'
+	touch $@
+
 demo: $(READY)  ## train eight models, one healthy, under the checker's eyes (under 4 minutes)
 	$(BIN)/python experiments/zoo/demo.py
 
 test: $(READY)  ## the test suite, two tests at a time
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+test-mirrors: $(READY_MIRRORS) ## the tests of the mirrors, with TensorBoard, MLflow and W&B installed
+	$(BIN)/python -m pytest tests/trainer/test_mirrors.py
 
 lint: $(READY)  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check
@@ -59,6 +67,9 @@ bench-log: $(READY_SPEED) ## what logging a step costs the training, beside five
 
 bench-trainer: $(READY_SPEED) ## what the training loop adds to a step, beside Lightning and Hugging Face's Trainer (5 minutes)
 	$(BIN)/python tests/bench/trainer_speed.py $(ARGS)
+
+bench-resume: $(READY) ## runs that are killed at any instant go on exactly (15 minutes on two cores)
+	$(BIN)/python tests/bench/resume_kills.py $(ARGS)
 
 bench-next: $(READY) ## the share of failed runs that the first suggestion of next.md heals, against a random change (12 minutes on two cores)
 	$(BIN)/python tests/bench/next.py $(ARGS)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from contract import EXPERIMENT, Exit, Experiment, State, config_hash
-from trainer import child, fail_fast, fingerprints, known, prepare, spec
+from trainer import child, fail_fast, fingerprints, known, mirrors, prepare, spec
 from trainer.distributed import joined
 from trainer.dry_run import dry_run
 from trainer.experiment import record, runs_on
@@ -170,7 +170,8 @@ def _run(
     spare_the_cores(run)
     if order.fail_fast and run.ranks.leads:
         remarks = [fail_fast.start(folder.resolve()), *remarks]
-    with RunLog(folder, resume=resume) as log:
+    mirrored = run.options.mirrors if run.ranks.leads else ()
+    with mirrors.following(folder, mirrored, tell=print), RunLog(folder, resume=resume) as log:
         print(f"{log.experiment.id} -> {folder} ({run.device}, {run.total_steps} steps)", flush=True)
         for remark in remarks:
             print(f"{log.experiment.id}: {remark}", flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer import spec
+from trainer import mirrors, spec
 from trainer.checkpoints import files, warm_start
 from trainer.distributed import Alone
 from trainer.errors import SpecError
@@ -25,6 +25,7 @@ def begun(options: spec.Spec, experiments: Path, ranks: Alone) -> tuple[Run, lis
     Raises:
         SpecError: the spec cannot be trained.
     """
+    mirrors.check(options.mirrors)
     if options.warm_start is None:
         run = Run(options, ranks)
         return run, _about_data(run)
@@ -72,6 +73,7 @@ def resumed(options: spec.Spec, folder: Path, ranks: Alone) -> tuple[Run, list[s
     if saved is None:
         run, remarks = begun(options, folder.parent, ranks)
         return run, [*troubles, "there is no checkpoint yet, so the run begins at its first step", *remarks], False
+    mirrors.check(options.mirrors)
     run = Run(options, ranks)
     return run, [*troubles, *_about_data(run), *_restored(run, saved, folder)], True
 

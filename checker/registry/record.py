@@ -132,8 +132,9 @@ def same(one: Any, other: Any) -> bool:
 
 # ---------------------------------------------------------------------------------------- what makes two runs the same
 
-_NO_PART = ("rehearsal.", "tiers.", "budget.")
-"""Settings that stage a fault, or say what is asked of a run or allowed to it: they do not change what it learns."""
+_NO_PART = ("rehearsal.", "tiers.", "budget.", "mirrors")
+"""Settings that stage a fault, say what is asked of a run or allowed to it, or where else it is shown: they do not
+change what it learns."""
 
 
 def core(config: Mapping[str, Any]) -> str:
