@@ -52,7 +52,7 @@ def _step(run: Run, faults: list[str]) -> Iterator[str]:
     began = time.perf_counter()
     loss = run.backward(run.loader.next_group(1), 1)
     run.precision.unscale(run.optimizer)
-    norm = clip(run.model, run.options.train.clip_norm)
+    norm = clip(run.weights, run.options.train.clip_norm)
     loss_value, norm_value = loss.item(), norm.item()
     took = time.perf_counter() - began
     faults += [

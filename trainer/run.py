@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -135,6 +135,7 @@ class Run:
         mines = {options.mining.warmup_steps + 1} if options.mining and options.mining.warmup_steps else set()
         self.switches = {*self.freezing.switches, *mines, *curriculum.changes(options, leg.steps)}
         self.optimizer = optim.build(self.model, options.optimizer)
+        self.weights = list(self.model.parameters())  # to walk through a model takes longer than a small step
         self.freezing.apply(self.step - leg.first + 1)
         self.forward = self.ranks.shared(self.model, self.options)
         self.loader = Loader(
@@ -201,7 +202,7 @@ class Run:
             loss = self.backward(self.loader.next_group(step - leg.first), step - leg.first)
         rehearsal.mid_step(options.rehearsal, step)
         self.precision.unscale(self.optimizer)
-        norm = self.ranks.whole(clip(self.model, options.train.clip_norm))
+        norm = self.ranks.whole(clip(self.weights, options.train.clip_norm))
         self.precision.step(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema:
@@ -371,7 +372,7 @@ class Run:
 
     def sound(self) -> bool:
         """Whether the last row and all weights are finite."""
-        finite = (self.ranks.whole(parameter.detach().isfinite().all()) for parameter in self.model.parameters())
+        finite = (self.ranks.whole(parameter.detach().isfinite().all()) for parameter in self.weights)
         weights = torch.stack(list(finite))
         return self.ranks.all_true(weights.all() & self.deferred.healthy)
 
@@ -475,9 +476,9 @@ def _check_metric(run: Run) -> None:
         raise spec.SpecError(f"metric.name = {options.metric.name!r}: {what}")
 
 
-def clip(network: nn.Module, limit: float) -> Tensor:
+def clip(weights: Sequence[nn.Parameter], limit: float) -> Tensor:
     """Clips the gradients to a total norm of `limit` (0: not at all); returns the norm that they had before."""
-    parameters = [parameter for parameter in network.parameters() if parameter.grad is not None]
+    parameters = [parameter for parameter in weights if parameter.grad is not None]
     if limit > 0:
         return nn.utils.clip_grad_norm_(parameters, limit)
     return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
