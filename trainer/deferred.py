@@ -35,6 +35,9 @@ class Deferred:
 
     def put(self, scalars: Mapping[str, Tensor], write: Write) -> None:
         """Queues a row and writes every row that has arrived."""
+        if not self._queue and not any(value.is_cuda for value in scalars.values()):
+            self._write({name: value.item() for name, value in scalars.items()}, write)
+            return
         stacked = torch.stack([value.detach().float() for value in scalars.values()])
         arrived = None
         if stacked.is_cuda:
@@ -49,7 +52,7 @@ class Deferred:
     def drain(self) -> None:
         """Writes what has arrived, in order, and waits for nothing."""
         while self._queue and _arrived(self._queue[0]):
-            self._write(self._queue.popleft())
+            self._take(self._queue.popleft())
 
     def flush(self) -> None:
         """Waits for every row and writes it: before an evaluation, a checkpoint, the end, and whatever is raised."""
@@ -57,12 +60,14 @@ class Deferred:
             pending = self._queue.popleft()
             if pending.arrived is not None:
                 pending.arrived.synchronize()
-            self._write(pending)
+            self._take(pending)
 
-    def _write(self, pending: _Pending) -> None:
-        numbers = dict(zip(pending.names, pending.values.tolist(), strict=True))
+    def _take(self, pending: _Pending) -> None:
+        self._write(dict(zip(pending.names, pending.values.tolist(), strict=True)), pending.write)
+
+    def _write(self, numbers: Mapping[str, float], write: Write) -> None:
         self.healthy = all(isfinite(value) for value in numbers.values())
-        pending.write(numbers)
+        write(numbers)
 
 
 def _arrived(pending: _Pending) -> bool:
