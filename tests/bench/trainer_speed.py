@@ -44,10 +44,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from trainer import checkpoint, model, spec
-from trainer.data import Text
+from trainer import data, model, spec
+from trainer.checkpoints import randomness
+from trainer.data import Data
+from trainer.data.order import Order
 from trainer.log import RunLog
-from trainer.loop import Run, train
+from trainer.loop import train
+from trainer.run import Run
 
 RESULT = Path(__file__).parent / "results" / "trainer_speed.md"
 PROCESSES = 4
@@ -106,7 +109,7 @@ class Task(NamedTuple):
 
     work: Workload
     options: spec.Spec
-    text: Text
+    data: Data
     order: Tensor
     folder: Path
     network: nn.Module
@@ -117,7 +120,7 @@ class Task(NamedTuple):
 
 def ours(task: Task, watch: Watch) -> nn.Module:
     """As `trainer run` does it, in a folder that is there; the last step saves a checkpoint, which is not timed."""
-    run = Run(task.options, task.text)
+    run = Run(task.options)
     watch(run.model)
     with RunLog(task.folder, total_steps=run.total_steps) as log:
         run.start(task.folder, log, {})
@@ -127,14 +130,14 @@ def ours(task: Task, watch: Watch) -> nn.Module:
 
 def by_hand(task: Task, watch: Watch) -> nn.Module:
     """The least that trains."""
-    network, text, context = task.network, task.text.train, task.work.context
+    network, text, context = task.network, task.data.train.text, task.work.context
     watch(network)
     optimizer = adamw(network)
     offsets = torch.arange(context + 1)
     for step, windows in enumerate(torch.split(task.order, task.work.batch), 1):
         for group in optimizer.param_groups:
             group["lr"] = PEAK * share_of_peak(step, task.work.steps)
-        tokens = text[windows[:, None] * context + offsets]
+        tokens = text[windows[:, None] * context + offsets].long()
         loss = loss_of(network, tokens[:, :-1], tokens[:, 1:])
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), CLIP)
@@ -266,14 +269,14 @@ class Windows(Dataset[Any]):
     """The text as a data set that serves a whole batch at once, the fastest way that a DataLoader knows."""
 
     def __init__(self, task: Task) -> None:
-        self.text, self.context = task.text.train, task.work.context
+        self.text, self.context = task.data.train.text, task.work.context
         self.offsets = torch.arange(self.context + 1)
 
     def __len__(self) -> int:
         return (len(self.text) - 1) // self.context
 
     def __getitems__(self, indices: list[int]) -> Tensor:
-        return self.text[torch.tensor(indices)[:, None] * self.context + self.offsets]
+        return self.text[torch.tensor(indices)[:, None] * self.context + self.offsets].long()
 
 
 def batches(task: Task, *, named: bool = False) -> DataLoader[Any]:
@@ -288,16 +291,14 @@ def batches(task: Task, *, named: bool = False) -> DataLoader[Any]:
 def tasks(work: Workload, root: Path) -> Iterator[Task]:
     """The same task again and again, each in a folder of its own."""
     options = work.options()
-    text = Text.load(options.data)
-    count = (len(text.train) - 1) // work.context
+    found = data.load(options)
     # The order of our first epoch; were it another one, the weights at the end would tell.
-    generator = torch.Generator().manual_seed(SEED * 1_000_003)
-    order = torch.randperm(count, generator=generator)[: work.batch * work.steps]
+    order = Order(len(found.train), f"epoch 0 of seed {SEED}").numbers(0, work.batch * work.steps)
     for number in itertools.count():
         folder = root / f"{work.steps}-{number}"
         folder.mkdir()
-        checkpoint.seed_everything(SEED)
-        yield Task(work, options, text, order, folder, model.build(options.model))
+        randomness.seed_everything(SEED)
+        yield Task(work, options, found, order, folder, model.build(options, found))
 
 
 # ------------------------------------------------------------------------------------------------- the measurement
