@@ -61,8 +61,8 @@ class Deferred:
 
     def _write(self, pending: _Pending) -> None:
         numbers = dict(zip(pending.names, pending.values.tolist(), strict=True))
+        pending.write(numbers)  # which may take out a number that is none
         self.healthy = all(isfinite(value) for value in numbers.values())
-        pending.write(numbers)
 
 
 def _arrived(pending: _Pending) -> bool:
