@@ -26,7 +26,7 @@ class Section(BaseModel):
 def _one_colon(text: str) -> str:
     module, colon, name = text.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
-        raise ValueError("names Python code as module.path:name")
+        raise ValueError("your own code is named as package.module:name")
     return text
 
 
