@@ -43,6 +43,8 @@ def nothing():
     return "a model"
 """
 
+LORA = {"rank": 2, "dropout": 0.5}
+
 
 @pytest.fixture
 def own_code(tmp_path, monkeypatch):
@@ -169,11 +171,20 @@ def test_exactly_what_matches_is_trained():
     assert all(parameter.requires_grad for parameter in built.parameters())
     with pytest.raises(spec.SpecError, match=r"trainable = haed: leaves nothing to train; there are token\.weight, "):
         model.freeze(built, None, ("haed",))
+    assert all(parameter.requires_grad for parameter in built.parameters())
+    with pytest.raises(spec.SpecError, match="model: has no parameters"):
+        model.freeze(nn.Identity(), None, ())
+
+
+def test_a_lora_can_be_trained_in_part_alone(small):
+    options = small(lora=LORA, train={"trainable": ["query"]})
+    learning = {name for name, item in Run(options).model.named_parameters() if item.requires_grad}
+    assert learning == {f"blocks.0.query_key_value.lora_{part}" for part in ("down", "up")}
+    with pytest.raises(spec.SpecError, match=r"trainable = token: leaves nothing to train; there are blocks\.\S+lora_"):
+        Run(small(lora=LORA, train={"trainable": ["token"]}))
 
 
 # -------------------------------------------------------------------------------------------------------------- LoRA
-
-LORA = {"rank": 2, "dropout": 0.5}
 
 
 @pytest.mark.parametrize("targets", [["."], ["query"], ["head"]], ids=["all", "attention", "head"])

@@ -337,3 +337,9 @@ def test_a_state_of_another_model_is_refused(gpt):
         named_state.load(wider, optim.build(wider, Optimizer()), saved)
     with pytest.raises(ValueError, match=r"of other parameters: blocks\.1"):
         named_state.load(deeper, optim.build(deeper, Optimizer()), saved)
+
+
+def test_a_long_list_of_names_is_cut():
+    deep = GPT(Gpt(layers=2, heads=2, width=8, context=4), 16)
+    with pytest.raises(SpecError, match=r"there are token\.weight, .* and 9 more$"):
+        optim.build(deep, Optimizer(groups=[{"match": "haed"}]))

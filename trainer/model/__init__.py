@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trainer import spec
 from trainer.data import Data
-from trainer.errors import SpecError
+from trainer.errors import SpecError, listed
 from trainer.model.cnn import Convolutions
 from trainer.model.gpt import GPT
 from trainer.model.lora import UPDATES, adapt
@@ -78,12 +78,14 @@ def freeze(model: nn.Module, lora: Lora | None, patterns: tuple[str, ...]) -> No
     Raises:
         SpecError: nothing is left to train.
     """
+    free = [name for name, _ in model.named_parameters() if lora is None or name.rpartition(".")[2] in UPDATES]
+    wanted = {name for name in free if not patterns or any(re.search(pattern, name) for pattern in patterns)}
+    if not free:
+        raise SpecError("model: has no parameters, so there is nothing to train")
+    if not wanted:
+        raise SpecError(f"train.trainable = {', '.join(patterns)}: leaves nothing to train; there are {listed(free)}")
     for name, parameter in model.named_parameters():
-        wanted = not patterns or any(re.search(pattern, name) for pattern in patterns)
-        parameter.requires_grad_(wanted and (lora is None or name.rpartition(".")[2] in UPDATES))
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        names = ", ".join(name for name, _ in model.named_parameters())
-        raise SpecError(f"train.trainable = {', '.join(patterns)}: leaves nothing to train; there are {names}")
+        parameter.requires_grad_(name in wanted)
 
 
 Answer = tuple[Tensor, Tensor | None]

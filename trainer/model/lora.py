@@ -11,7 +11,7 @@ import re
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.errors import SpecError
+from trainer.errors import SpecError, listed
 from trainer.spec.model import Lora
 
 UPDATES = ("lora_down", "lora_up")
@@ -45,7 +45,7 @@ def adapt(model: nn.Module, options: Lora) -> None:
     chosen = [name for name in linear if any(re.search(target, name) for target in options.targets)]
     if not chosen:
         wanted = ", ".join(options.targets)
-        raise SpecError(f"lora.targets = {wanted}: match no linear layer; there are {', '.join(linear) or 'none'}")
+        raise SpecError(f"lora.targets = {wanted}: match no linear layer; there are {listed(linear)}")
     for name in chosen:
         place, _, own = name.rpartition(".")
         parent = model.get_submodule(place)

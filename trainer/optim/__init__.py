@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from trainer.errors import SpecError
+from trainer.errors import SpecError, listed
 from trainer.optim.lion import Lion
 from trainer.optim.schedule import declared, learning_rate
 from trainer.optim.several import Several
@@ -46,7 +46,7 @@ def _check_groups(named: Named, options: Options) -> None:
         kept = [name for name in left if not re.search(wanted.match, name)]
         if len(kept) == len(left):
             what = f"optimizer.groups.{number}.match = {wanted.match!r}"
-            raise SpecError(f"{what}: matches no parameter that is left; there are {_all(left)}")
+            raise SpecError(f"{what}: matches no parameter that is left; there are {listed(left)}")
         left = kept
 
 
@@ -103,10 +103,6 @@ def _by_shape(named: Named, decay: float, scale: float, *, always: bool = False)
         {"params": matrices, "weight_decay": decay, "lr_scale": scale},
         {"params": vectors, "weight_decay": 0.0, "lr_scale": scale},
     ]
-
-
-def _all(names: list[str]) -> str:
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or "none"
 
 
 def set_learning_rate(optimizer: Moves, rate: float) -> None:

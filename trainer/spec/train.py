@@ -143,7 +143,8 @@ class Evaluate(Section):
         ],
         Field(strict=False),
     ] = ()  # fmt: skip
-    """One that is undefined, such as the AUROC of a single class, is left out of its row."""
+    """Of several classes the mean over them. What is undefined, such as the AUROC of one class or the precision of a
+    class that is never guessed, is left out of its row."""
 
 
 Functions = Annotated[tuple[Own, ...], Field(strict=False)]
