@@ -72,13 +72,9 @@ def _shaped(fits: bool, task: str, logits: Tensor, targets: Tensor, wanted: str)
         SpecError: they do not.
     """
     if not fits:
-        found = f"the model gives {tuple(logits.shape)} for targets of {tuple(targets.shape)}"
+        kind = str(targets.dtype).removeprefix("torch.")
+        found = f"the model gives {tuple(logits.shape)} for targets of {tuple(targets.shape)}, {kind}"
         raise SpecError(f"task = {task!r}: {found}; wanted are {wanted}, or a function of your own")
-
-
-def _whole(targets: Tensor) -> Tensor:
-    """Classes as torch wants them, whatever whole numbers they came as."""
-    return targets if targets.is_floating_point() else targets.long()
 
 
 # -------------------------------------------------------------------------------------------------------- language
@@ -86,9 +82,9 @@ def _whole(targets: Tensor) -> Tensor:
 
 def _language(logits: Tensor, targets: Tensor) -> Tensor:
     """The mean over the bytes of each sample, in nats; padding does not count."""
-    fits = logits.ndim == 3 and logits.shape[:2] == targets.shape
-    _shaped(fits, "language", logits, targets, "[samples, tokens, vocabulary] and [samples, tokens]")
-    wanted = _whole(targets)
+    fits = logits.ndim == 3 and logits.shape[:2] == targets.shape and not targets.is_floating_point()
+    _shaped(fits, "language", logits, targets, "[samples, tokens, vocabulary] and whole numbers [samples, tokens]")
+    wanted = targets.long()
     each = functional.cross_entropy(logits.transpose(1, 2).float(), wanted, reduction="none", ignore_index=IGNORED)
     return each.sum(1) / (wanted != IGNORED).sum(1).clamp(min=1)
 
@@ -99,7 +95,7 @@ def _language_mean(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _language_sums(logits: Tensor, targets: Tensor) -> Sums:
-    flat, wanted = logits.flatten(0, 1), _whole(targets).flatten()
+    flat, wanted = logits.flatten(0, 1), targets.long().flatten()
     nats = functional.cross_entropy(flat.float(), wanted, reduction="sum", ignore_index=IGNORED)
     return {"nats": nats, "right": (flat.argmax(1) == wanted).sum(), "bytes": (wanted != IGNORED).sum()}
 
@@ -114,9 +110,9 @@ def _language_metrics(sums: Mapping[str, float]) -> dict[str, float]:
 
 
 def _classification(logits: Tensor, targets: Tensor) -> Tensor:
-    fits = logits.ndim == 2 and targets.ndim == 1 and len(logits) == len(targets)
-    _shaped(fits, "classification", logits, targets, "[samples, classes] and [samples]")
-    return functional.cross_entropy(logits.float(), _whole(targets), reduction="none")
+    fits = logits.ndim == 2 and targets.shape == logits.shape[:1] and not targets.is_floating_point()
+    _shaped(fits, "classification", logits, targets, "[samples, classes] and whole numbers [samples]")
+    return functional.cross_entropy(logits.float(), targets.long(), reduction="none")
 
 
 def _classification_mean(logits: Tensor, targets: Tensor) -> Tensor:

@@ -144,8 +144,8 @@ def test_classes_may_be_any_whole_numbers(text, name, kind):
 @pytest.mark.parametrize(
     ("name", "logits", "targets", "said"),
     [
-        ("language", (2, 5), (2, 5), r"gives \(2, 5\) for targets of \(2, 5\); wanted are \[samples, tokens, vocab"),
-        ("classification", (2, 3, 4), (2, 4), r"wanted are \[samples, classes\] and \[samples\]"),
+        ("language", (2, 5), (2, 5), r"gives \(2, 5\) for targets of \(2, 5\), int64; wanted are \[samples, tok"),
+        ("classification", (2, 3, 4), (2, 4), r"wanted are \[samples, classes\] and whole numbers \[samples\]"),
         ("classification", (3, 4), (2,), r"gives \(3, 4\) for targets of \(2,\)"),
         ("regression", (2, 2), (2, 1), "wanted are as many values as targets"),
     ],
@@ -155,6 +155,14 @@ def test_logits_that_do_not_fit_the_targets_are_explained(text, name, logits, ta
     task = task_of(name, text, own=True)
     with pytest.raises(spec.SpecError, match=said):
         task.losses(torch.zeros(logits), torch.zeros(targets).long())
+
+
+@pytest.mark.parametrize("name", ["language", "classification"])
+def test_classes_that_are_no_whole_numbers_are_explained(text, name):
+    task = task_of(name, text, own=True)
+    logits, targets = batch(name, 2, torch.Generator().manual_seed(1))
+    with pytest.raises(spec.SpecError, match=r"float32; wanted are .* and whole numbers"):
+        task.mean(logits, targets.float())
 
 
 def test_own_data_must_say_its_task(text):
