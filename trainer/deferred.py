@@ -62,5 +62,5 @@ class Deferred:
         self._write(dict(zip(pending.names, pending.values.tolist(), strict=True)), pending.write)
 
     def _write(self, numbers: dict[str, float], write: Write) -> None:
+        write(numbers)  # which may take out a number that is none
         self.healthy = all(map(isfinite, numbers.values()))
-        write(numbers)

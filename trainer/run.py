@@ -254,21 +254,25 @@ class Run:
 
     def report(self, rate: float, loss: Tensor, norm: Tensor) -> None:
         """Queues the row of this step. It is written when its numbers have left the device."""
-        if self.step % self.leg.options.train.log_every and self.step != self.total_steps:
+        logged = self.step % self.leg.options.train.log_every == 0 or self.step == self.total_steps
+        scale = self.precision.scale()
+        if not logged and not scale:  # a step that was skipped counts, logged or not
             return
         step, epoch, memory = self.step, self.loader.position.epoch, self._memory()
         tokens = self._tokens()
 
         def write(numbers: dict[str, float]) -> None:
+            if scale:
+                self._scaled(step, numbers)
+            if not logged:
+                return
             self.epoch_loss[0] += numbers["train_loss"]
             self.epoch_loss[1] += 1
-            if "loss_scale" in numbers:
-                self._scaled(step, numbers)
             self.log.step(step, learning_rate=rate, epoch=epoch, gpu_memory_mb=memory, **numbers, **tokens)
 
         found = self.ranks.total({"train_loss": loss})
-        self.deferred.put({**found, "grad_norm": norm, **self.precision.scale()}, write)
-        if self.callbacks.wants("step_end"):
+        self.deferred.put({**found, "grad_norm": norm, **scale}, write)
+        if logged and self.callbacks.wants("step_end"):
             self.deferred.flush()
             self._call("step_end")
 
