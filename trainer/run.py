@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,17 @@ from trainer.stages import Leg, legs
 
 _APART = 1_000_003
 """Between the seeds of two ranks, so that rank 1 of seed 1 is not rank 0 of seed 2."""
+
+
+class Written(NamedTuple):
+    """A checkpoint that was written."""
+
+    path: Path
+    step: int
+    best: dict[str, float]
+    """The best value of the primary metric, by its name."""
+    remark: str
+    """What went wrong besides."""
 
 
 class Run:
@@ -65,9 +76,15 @@ class Run:
         self.callbacks = Callbacks(options.callbacks, self._callback_failed)
         self.total_steps = self.legs[-1].last
         self.deferred = Deferred()
-        self.writer: Writer[tuple[Path, int, dict[str, float]]] = Writer(background=options.checkpoints.background)
+        self.writer: Writer[Written] = Writer(background=options.checkpoints.background)
+        self.written = True
+        """Whether the last checkpoint is on disk, as far as is known; only the process that leads knows."""
         self.step = self.skipped = self.examined_at = self.saved_at = self.leg_number = 0
         self.best: float | None = None
+        self.best_at: int | None = None
+        """The step with the best value."""
+        self._best_before: tuple[float | None, int | None] = None, None
+        self._submitted = 0  # the step whose checkpoint was given to the writer last
         self.value: float | None = None
         """Of the primary metric at the last evaluation."""
         self.served = 0
@@ -77,6 +94,8 @@ class Run:
         self._scale = math.inf
         self._compiled = not options.train.compile
         _check_metric(self)
+        for leg in self.legs[1:]:
+            self._check(leg)
         self._set_out(self.legs[0])
 
     def start(self, folder: Path, log: RunLog, fingerprints: Mapping[str, Any]) -> None:
@@ -100,6 +119,7 @@ class Run:
             "skipped": self.skipped,
             "examined_at": self.examined_at,
             "best": self.best,
+            "best_at": self.best_at,
             "epoch_loss": self.epoch_loss,
         }
 
@@ -114,6 +134,7 @@ class Run:
             self.ema.load_state_dict(state["ema"])
         self.loader.position = Position(**state["position"])
         self.skipped, self.examined_at, self.best = state["skipped"], state["examined_at"], state["best"]
+        self.best_at = state["best_at"]
         self.epoch_loss = list(state["epoch_loss"])
         self.saved_at = self.step
         if len(state["random"]) != self.ranks.world:
@@ -149,13 +170,32 @@ class Run:
             self.task, self.ask, self.precision, self.device, self.ranks, train.batch_size, options.evaluate.metrics
         )
 
+    def _check(self, leg: Leg) -> None:
+        """Whether a later leg can be set out: that must not turn out after hours.
+
+        Raises:
+            SpecError: it cannot.
+        """
+        options, data, first = leg.options, leg.data, self.legs[0].data
+        if (data.text, data.inputs, data.outputs) != (first.text, first.inputs, first.outputs):
+            raise spec.SpecError(f"stages: {leg.name!r} has data of another shape than {self.legs[0].name!r}")
+        try:
+            model.freeze(self.model, options.lora, options.train.trainable)
+            Freezing(self.model, options.frozen)
+            optim.build(self.model, options.optimizer)
+            if options.curriculum:
+                curriculum.Eligible(data.train, options, leg.steps)
+        except spec.SpecError as error:
+            raise spec.SpecError(f"stages: {leg.name!r}: {error}") from None
+
     def enter(self, leg: Leg) -> None:
         """Begins a leg, unless a checkpoint was taken in the midst of it."""
-        number = self.legs.index(leg)
+        number = next(number for number, one in enumerate(self.legs) if one is leg)
         if number != self.leg_number:
             self.deferred.flush()
             self.leg_number = number
             self.served = self._samples()
+            self.epoch_loss = [0.0, 0.0]
             if leg.kind == "finetune":
                 self._back_to_best()
             self.loader.close()
@@ -165,9 +205,19 @@ class Run:
         elif leg.name and self.step == leg.first:
             self.log.regime_change(f"stage {leg.name}: {leg.kind}, {leg.steps} steps")
 
+    def end(self, leg: Leg) -> None:
+        """Examines and saves what the last step of a leg has made."""
+        if leg.kind == "eval":
+            return
+        self.deferred.flush()
+        if leg.options.train.eval_every and self.examined_at != self.step:
+            self.examine()
+        if self.saved_at != self.step:
+            self.save()
+
     def _back_to_best(self) -> None:
         """The weights that were best so far; those of now where none were measured."""
-        self.settle()
+        self._agree_on_best()
         if self.best is None:
             return
         found = files.load(self.folder / CHECKPOINTS / f"{files.BEST}.pt")
@@ -179,6 +229,7 @@ class Run:
     def _exam(self, leg: Leg) -> None:
         self.deferred.flush()
         with self.log.phase(Phase.EVALUATE):
+            self.ranks.alike(self.examined)
             found = self.evaluator(self.examined, leg.data.val, "test_")
         self.log.evaluation(self.step, **found)
         self._call("evaluation", found)
@@ -208,6 +259,9 @@ class Run:
             self.ema.update(self.model)
         self.step = step
         self.report(rate, loss, norm)
+        if self.callbacks.wants("step_end"):
+            self.deferred.flush()
+            self._call("step_end")
         if self.writer.ready:
             self.settle()
         if self.loader.epoch_over:
@@ -267,9 +321,6 @@ class Run:
 
         found = self.ranks.total({"train_loss": loss})
         self.deferred.put({**found, "grad_norm": norm, **self.precision.scale()}, write)
-        if self.callbacks.wants("step_end"):
-            self.deferred.flush()
-            self._call("step_end")
 
     def _scaled(self, step: int, numbers: dict[str, float]) -> None:
         """Tells of a step that was skipped: its gradient was none. Finding the scale is no failure."""
@@ -288,8 +339,8 @@ class Run:
         self.deferred.flush()
         total, count = self.epoch_loss
         mean = {"train_loss_epoch": total / count} if count else {}
-        more = self._call("epoch_end")
-        self.log.epoch_end(self.loader.position.epoch, step=self.step, **mean, **more)
+        more = self._call("epoch_end", mean)
+        self.log.epoch_end(self.loader.position.epoch, step=self.step, **{**mean, **more})
         self.epoch_loss = [0.0, 0.0]
 
     # --------------------------------------------------------------------------------- evaluations, checkpoints
@@ -305,15 +356,30 @@ class Run:
         self.deferred.flush()
         batches = self.leg.options.train.eval_batches
         with self.log.phase(Phase.EVALUATE):
+            self.ranks.alike(self.examined)
             found = self.evaluator(self.examined, self.leg.data.val, "val_", batches=batches)
         found |= self.ranks.lead(lambda: self._call("evaluation", found))
         self.examined_at, self.saved_at = self.step, -1  # what is saved does not know of this yet
         self.log.evaluation(self.step, **found)
-        value, sign = found.get(self.options.metric.name), -1 if self.options.metric.direction == "min" else 1
-        self.value = value
-        if value is not None and math.isfinite(value) and (self.best is None or (value - self.best) * sign > 0):
-            self.best = value
+        self.value = found.get(self.options.metric.name)
+        if self._better(self.value):
+            self._agree_on_best()
+            self._best_before, self.best, self.best_at = (self.best, self.best_at), self.value, self.step
             self.save(best=True)
+
+    def _better(self, value: float | None) -> bool:
+        sign = -1 if self.options.metric.direction == "min" else 1
+        if value is None or not math.isfinite(value):
+            return False
+        return self.best is None or (value - self.best) * sign > 0
+
+    def _agree_on_best(self) -> None:
+        """Only the process that leads learns that the best checkpoint could not be written."""
+        self.best, self.best_at = self.ranks.lead(self._settled_best)
+
+    def _settled_best(self) -> tuple[float | None, int | None]:
+        self.settle()
+        return self.best, self.best_at
 
     def checkpoint_due(self) -> bool:
         """Whether to save after this step: by steps, and by epochs where the plan is in epochs.
@@ -342,32 +408,50 @@ class Run:
         self.saved_at = self.step
         value = self.value if self.examined_at == self.step else None
         if self.ranks.leads:
+            self._submitted = self.step
             self.writer.submit(partial(self._write, state, value, best=best))
         if not self.options.checkpoints.background:
             self.settle()
 
-    def _write(self, state: dict[str, Any], value: float | None, *, best: bool) -> tuple[Path, int, dict[str, float]]:
+    def _write(self, state: dict[str, Any], value: float | None, *, best: bool) -> Written:
         """Writes a checkpoint and removes what retention keeps no more. Runs beside the training."""
         keep, metric = self.options.checkpoints, self.options.metric
         note = {"run_id": self.log.run_id, "metric": metric.name}
         path = files.save_step(self.folder, state, value=value, note=note, best=best)
         policy = retention.Policy(keep.keep_last, keep.keep_best, keep.keep_every, metric.direction)
-        retention.prune(self.folder, policy)
-        return path, state["step"], {} if state["best"] is None else {metric.name: state["best"]}
+        remark = ""
+        try:
+            retention.prune(self.folder, policy, newest=state["step"])
+        except OSError as error:
+            remark = f"an old checkpoint could not be removed: {error}"
+        return Written(path, state["step"], {} if state["best"] is None else {metric.name: state["best"]}, remark)
 
     def settle(self) -> bool:
-        """Waits for the checkpoint under way, if any, and tells of it; returns whether it was written."""
+        """Waits for the checkpoint under way, if any, and tells of it; returns whether the last one was written."""
         try:
             done = self.writer.take()
         except OSError as error:
-            self.saved_at = -1
-            self.log.note(f"no checkpoint was written: {error}")
+            self.written = False
+            if self.best_at == self._submitted:  # the best that there is on disk is the one before
+                self.best, self.best_at = self._best_before
+            self.log.note(f"no checkpoint was written at step {self._submitted}: {error}")
             return False
         if done is not None:
-            path, step, best = done
-            self.log.checkpoint_saved(path, step=step, **best)
-            self._call("checkpoint_saved", checkpoint=path)
-        return True
+            self.written = True
+            self.log.checkpoint_saved(done.path, step=done.step, **done.best)
+            if done.remark:
+                self.log.note(done.remark)
+            self._call("checkpoint_saved", step=done.step, checkpoint=done.path)
+        return self.written
+
+    def _kept(self) -> bool:
+        """Saves what the last step has made, and tries once more where the disk refuses it; the same on all ranks."""
+        if self.saved_at != self.step:
+            self.save()
+        if self.ranks.lead(self.settle):
+            return True
+        self.save(best=self.best_at == self.step)
+        return self.ranks.lead(self.settle)
 
     def sound(self) -> bool:
         """Whether the last row and all weights are finite."""
@@ -380,22 +464,17 @@ class Run:
     def leave(self, kill: Kill) -> None:
         """Goes because somebody asked: rows first, then the checkpoint that makes a wrong request cheap."""
         self.deferred.flush()
-        if kill.save_checkpoint and self.saved_at != self.step:
-            self.save()
+        if kill.save_checkpoint:
+            self._kept()
         self.settle()
 
     def finish(self) -> None:
-        """Examines and saves what the last step has made, and writes the result.
+        """Writes the result.
 
         Raises:
             OSError: the last checkpoint cannot be written.
         """
-        self.deferred.flush()
-        if self.leg.kind != "eval" and self.leg.options.train.eval_every and self.examined_at != self.step:
-            self.examine()
-        if self.saved_at != self.step:
-            self.save()
-        if not self.settle():
+        if not self._kept():
             raise OSError(f"{self.folder}: the last checkpoint could not be written; see the notes of the run")
         self._call("train_end")
         if not self.ranks.leads:
@@ -419,14 +498,19 @@ class Run:
     # --------------------------------------------------------------------------------------------------- details
 
     def _call(
-        self, event: str, more: Mapping[str, float] | None = None, checkpoint: Path | None = None
+        self,
+        event: str,
+        more: Mapping[str, float] | None = None,
+        *,
+        step: int | None = None,
+        checkpoint: Path | None = None,
     ) -> dict[str, float]:
         """Calls the functions of an event, on the process that leads."""
         if not self.callbacks.wants(event) or not self.ranks.leads:
             return {}
         metrics = {**self.log.metrics, **(more or {})}
-        epoch = self.loader.position.epoch
-        return self.callbacks.call(Moment(event, self.step, epoch, metrics, self.folder, self.model, checkpoint))
+        step, epoch = self.step if step is None else step, self.loader.position.epoch
+        return self.callbacks.call(Moment(event, step, epoch, metrics, self.folder, self.model, checkpoint))
 
     def _callback_failed(self, name: str, event: str, error: str) -> None:
         self.log.callback_failed(name, event, error)
