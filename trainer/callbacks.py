@@ -33,6 +33,9 @@ class Moment:
 
 Function = Callable[[Moment], object]
 
+_TAKEN = ("self", "step", "epoch")
+"""What a row says by itself, and no metric can be called."""
+
 
 class Callbacks:
     """The functions that the spec names, by event.
@@ -61,15 +64,22 @@ class Callbacks:
         for name, function in self._functions.get(moment.event, ()):
             try:
                 found |= _metrics(function(moment))
-            except Exception as error:  # noqa: BLE001 - somebody else's code must not end a training
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's code must not end a training
                 self._failed(name, moment.event, error)
         return found
 
-    def _failed(self, name: str, event: str, error: Exception) -> None:
+    def _failed(self, name: str, event: str, error: Exception | SystemExit) -> None:
         self._failures[name] = count = self._failures.get(name, 0) + 1
         if count <= _TOLD:
             last = "; it goes on being called, and no more is told of it" if count == _TOLD else ""
-            self._tell(name, event, f"{type(error).__name__}: {error}{last}")
+            self._tell(name, event, f"{type(error).__name__}: {_words(error)}{last}")
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - it is somebody else's code as well
+        return "(it cannot be shown)"
 
 
 def _metrics(found: object) -> dict[str, float]:
@@ -82,6 +92,9 @@ def _metrics(found: object) -> dict[str, float]:
         return {}
     if not isinstance(found, Mapping):
         raise TypeError(f"returned {type(found).__name__}; give None, or a mapping from names to numbers")
+    for name in _TAKEN:
+        if name in found:
+            raise TypeError(f"returned {name!r}, which each row has of its own; give the metric another name")
     return {str(name): _number(name, value) for name, value in found.items()}
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from contract import Exit
-from trainer.run import Run, clip
+from trainer.optim import clip
+from trainer.run import Run
 
 _PRINTED = "  {}"
 
@@ -52,7 +53,7 @@ def _step(run: Run, faults: list[str]) -> Iterator[str]:
     began = time.perf_counter()
     loss = run.backward(run.loader.next_group(1), 1)
     run.precision.unscale(run.optimizer)
-    norm = clip(run.weights, run.options.train.clip_norm)
+    norm = clip(run.outfit.weights, run.options.train.clip_norm)
     loss_value, norm_value = loss.item(), norm.item()
     took = time.perf_counter() - began
     # With fp16 the first gradients may overflow: that is how its scale is found.

@@ -20,12 +20,14 @@ def train(run: Run) -> Kill | None:
                 run.advance()
                 if due(run.step, leg.options.train.eval_every):
                     run.examine()
-                if run.checkpoint_due() and run.step < run.total_steps:  # the last step is saved by `finish`, examined
+                if run.checkpoint_due() and run.step < leg.last:  # the last step is saved by `end`, examined
                     run.save()
+            run.end(leg)
         run.finish()
     except BaseException:
         with suppress(RuntimeError):  # a device that has failed gives no more numbers; its own error is the one to see
             run.deferred.flush()
+        run.saving.settle()  # the checkpoint under way is the one to go on from
         raise
     finally:
         run.close()

@@ -75,7 +75,20 @@ def resumed(options: spec.Spec, folder: Path, ranks: Alone) -> tuple[Run, list[s
         return run, [*troubles, "there is no checkpoint yet, so the run begins at its first step", *remarks], False
     mirrors.check(options.mirrors)
     run = Run(options, ranks)
-    return run, [*troubles, *_about_data(run), *_restored(run, saved, folder)], True
+    remarks = [*_about_data(run), *_restored(run, saved, folder)]
+    return run, [*troubles, *ranks.lead(lambda: _tidied(run, folder)), *remarks], True
+
+
+def _tidied(run: Run, folder: Path) -> list[str]:
+    """Mends what a kill in the midst of writing a checkpoint has left; a sentence about what it could not."""
+    files.sweep(folder)
+    try:
+        files.name_again(folder, files.LAST, run.step)
+        if run.saving.best.step is not None:
+            files.name_again(folder, files.BEST, run.saving.best.step)
+    except OSError as error:
+        return [f"the names of the checkpoints could not be mended: {error}"]
+    return []
 
 
 def _restored(run: Run, saved: files.State, folder: Path) -> list[str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from contract import Exit
 from trainer import known
-from trainer.checkpoints.files import Saved, saved
-from trainer.checkpoints.retention import Policy, prune, superfluous
+from trainer.checkpoints.files import Saved, remove, saved, whole
+from trainer.checkpoints.retention import Policy, superfluous
 from trainer.errors import SpecError
 
 
@@ -21,8 +21,10 @@ def tidy(folder: Path, policy: Policy, *, dry_run: bool) -> Exit:
     policy = policy._replace(direction=experiment.metric.get("direction", "min"))
     there = saved(folder)
     size = {one.step: _size(one) for one in there}
+    gone = _superfluous(there, policy)
     try:
-        gone = superfluous(there, policy) if dry_run else prune(folder, policy)
+        for one in () if dry_run else gone:
+            remove(one)
     except OSError as error:
         raise SpecError(f"{error.filename}: cannot be removed ({error.strerror})") from None
     verb = "would be removed" if dry_run else "removed"
@@ -31,6 +33,16 @@ def tidy(folder: Path, policy: Policy, *, dry_run: bool) -> Exit:
     freed = sum(size[one.step] for one in gone) / 2**20
     print(f"{len(there) - len(gone)} of {len(there)} checkpoints stay, {freed:,.1f} MiB {verb}")
     return Exit.FINISHED
+
+
+def _superfluous(there: list[Saved], policy: Policy) -> list[Saved]:
+    """What no rule keeps, without the newest sound one: a run goes on from that."""
+    gone = superfluous(there, policy)
+    newest = next((one for one in reversed(there) if whole(one.path)), None)
+    if newest in gone:
+        print(f"{newest.path}: stays, since every newer one is damaged")
+        gone.remove(newest)
+    return gone
 
 
 def _size(one: Saved) -> int:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,19 @@ from torch import Tensor, nn
 
 from contract import CHECKPOINTS, Kill, Phase
 from trainer import data as sources
-from trainer import mining, model, optim, rehearsal, result, scores, spec, tasks
-from trainer.cadence import should_checkpoint
+from trainer import mining, model, optim, outfit, rehearsal, result, scores, spec, tasks
 from trainer.callbacks import Callbacks, Moment
-from trainer.checkpoints import files, randomness, retention, warm_start
-from trainer.checkpoints.writer import Writer, copied
-from trainer.data import Loader, Micro, Position, curriculum
+from trainer.checkpoints import files, randomness, warm_start
+from trainer.data import Micro, Position
 from trainer.deferred import Deferred
 from trainer.distributed import ALONE, Alone
 from trainer.ema import Ema
 from trainer.evaluate import Evaluator
 from trainer.experiment import choose_device
-from trainer.freezing import Freezing
 from trainer.log import RunLog
+from trainer.outfit import Outfit
 from trainer.precision import Precision
+from trainer.saving import Best, Saving
 from trainer.stages import Leg, legs
 
 _APART = 1_000_003
@@ -65,9 +63,8 @@ class Run:
         self.callbacks = Callbacks(options.callbacks, self._callback_failed)
         self.total_steps = self.legs[-1].last
         self.deferred = Deferred()
-        self.writer: Writer[tuple[Path, int, dict[str, float]]] = Writer(background=options.checkpoints.background)
-        self.step = self.skipped = self.examined_at = self.saved_at = self.leg_number = 0
-        self.best: float | None = None
+        self.saving = Saving(options, ranks, self._saved)
+        self.step = self.skipped = self.examined_at = self.leg_number = 0
         self.value: float | None = None
         """Of the primary metric at the last evaluation."""
         self.served = 0
@@ -76,12 +73,15 @@ class Run:
         self.log: RunLog
         self._scale = math.inf
         self._compiled = not options.train.compile
-        _check_metric(self)
+        scores.check_spec(self.task, self.legs)
+        for leg in self.legs[1:]:
+            outfit.check(leg, self.legs[0], self.model, options)
         self._set_out(self.legs[0])
 
     def start(self, folder: Path, log: RunLog, fingerprints: Mapping[str, Any]) -> None:
         """Where the run writes from here on, and the fingerprints of what it runs on, for its result."""
         self.folder, self.log, self.fingerprints = folder, log, fingerprints
+        self.saving.start(folder, log)
         self._call("train_start")
 
     # ------------------------------------------------------------------------- what a restart needs, all of it
@@ -99,7 +99,8 @@ class Run:
             "step": self.step,
             "skipped": self.skipped,
             "examined_at": self.examined_at,
-            "best": self.best,
+            "best": self.saving.best.value,
+            "best_at": self.saving.best.step,
             "epoch_loss": self.epoch_loss,
         }
 
@@ -113,9 +114,9 @@ class Run:
         if self.ema and state["ema"]:
             self.ema.load_state_dict(state["ema"])
         self.loader.position = Position(**state["position"])
-        self.skipped, self.examined_at, self.best = state["skipped"], state["examined_at"], state["best"]
+        self.skipped, self.examined_at = state["skipped"], state["examined_at"]
         self.epoch_loss = list(state["epoch_loss"])
-        self.saved_at = self.step
+        self.saving.best, self.saving.saved_at = Best(state["best"], state["best_at"]), self.step
         if len(state["random"]) != self.ranks.world:
             seed = self.options.seed + self.step + self.ranks.rank * _APART
             randomness.seed_everything(seed, deterministic=self.options.deterministic)
@@ -127,36 +128,21 @@ class Run:
     # --------------------------------------------------------------------------------------------- stage by stage
 
     def _set_out(self, leg: Leg) -> None:
-        """Builds what a leg needs of its own: optimizer, loader, evaluator, what is frozen."""
-        options, train = leg.options, leg.options.train
+        """Takes what a leg has of its own, as it is at this step."""
         self.leg = leg
-        model.freeze(self.model, self.options.lora, train.trainable)
-        self.freezing = Freezing(self.model, options.frozen)
-        mines = {options.mining.warmup_steps + 1} if options.mining and options.mining.warmup_steps else set()
-        self.switches = {*self.freezing.switches, *mines, *curriculum.changes(options, leg.steps)}
-        self.optimizer = optim.build(self.model, options.optimizer)
-        self.weights = list(self.model.parameters())  # to walk through a model takes longer than a small step
-        self.freezing.apply(self.step - leg.first + 1)
-        self.forward = self.ranks.shared(self.model, self.options)
-        self.loader = Loader(
-            leg.data.train,
-            options,
-            Position(),
-            rank=self.ranks.rank,
-            world=self.ranks.world,
-            total_steps=leg.steps,
-        )
-        self.evaluator = Evaluator(
-            self.task, self.ask, self.precision, self.device, self.ranks, train.batch_size, options.evaluate.metrics
-        )
+        self.outfit = Outfit(leg, self.model, self.options, self.ranks, self.step - leg.first + 1)
+        self.optimizer, self.loader = self.outfit.optimizer, self.outfit.loader
+        batch, metrics = leg.options.train.batch_size, leg.options.evaluate.metrics
+        self.evaluator = Evaluator(self.task, self.ask, self.precision, self.device, self.ranks, batch, metrics)
 
     def enter(self, leg: Leg) -> None:
         """Begins a leg, unless a checkpoint was taken in the midst of it."""
-        number = self.legs.index(leg)
+        number = next(number for number, one in enumerate(self.legs) if one is leg)
         if number != self.leg_number:
             self.deferred.flush()
             self.leg_number = number
             self.served = self._samples()
+            self.epoch_loss = [0.0, 0.0]
             if leg.kind == "finetune":
                 self._back_to_best()
             self.loader.close()
@@ -166,10 +152,19 @@ class Run:
         elif leg.name and self.step == leg.first:
             self.log.regime_change(f"stage {leg.name}: {leg.kind}, {leg.steps} steps")
 
+    def end(self, leg: Leg) -> None:
+        """Examines and saves what the last step of a leg has made."""
+        if leg.kind == "eval":
+            return
+        self.deferred.flush()
+        if leg.options.train.eval_every and self.examined_at != self.step:
+            self.examine()
+        if self.saving.saved_at != self.step:
+            self.save()
+
     def _back_to_best(self) -> None:
         """The weights that were best so far; those of now where none were measured."""
-        self.settle()
-        if self.best is None:
+        if self.saving.agreed().value is None:
             return
         found = files.load(self.folder / CHECKPOINTS / f"{files.BEST}.pt")
         self.ranks.load_model(self.model, found["ema"] or found["model"])
@@ -180,6 +175,7 @@ class Run:
     def _exam(self, leg: Leg) -> None:
         self.deferred.flush()
         with self.log.phase(Phase.EVALUATE):
+            self.ranks.alike(self.examined)
             found = self.evaluator(self.examined, leg.data.val, "test_")
         self.log.evaluation(self.step, **found)
         self._call("evaluation", found)
@@ -193,8 +189,8 @@ class Run:
         """One optimizer step, from the data to the row."""
         step, leg = self.step + 1, self.leg
         options = leg.options
-        if step - leg.first in self.switches:
-            self._switch(step - leg.first)
+        if step - leg.first in self.outfit.switches:
+            self.log.regime_change(self.outfit.switch(step - leg.first))
         rate = optim.learning_rate(step - leg.first, options.optimizer.lr, options.schedule, leg.steps)
         optim.set_learning_rate(self.optimizer, rate)
         rehearsal.before_batch(options.rehearsal, step)
@@ -202,30 +198,20 @@ class Run:
             loss = self.backward(self.loader.next_group(step - leg.first), step - leg.first)
         rehearsal.mid_step(options.rehearsal, step)
         self.precision.unscale(self.optimizer)
-        norm = self.ranks.whole(clip(self.weights, options.train.clip_norm))
+        norm = self.ranks.whole(optim.clip(self.outfit.weights, options.train.clip_norm))
         self.precision.step(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema:
             self.ema.update(self.model)
         self.step = step
         self.report(rate, loss, norm)
-        if self.writer.ready:
-            self.settle()
+        if self.callbacks.wants("step_end"):
+            self.deferred.flush()
+            self._call("step_end")
+        if self.saving.ready:
+            self.saving.settle()
         if self.loader.epoch_over:
             self.end_epoch()
-
-    def _switch(self, step: int) -> None:
-        """Begins what begins with this step of the leg, and says so: the curve may jump."""
-        told = []
-        if step in self.freezing.switches:
-            learning, all_ = self.freezing.apply(step)
-            self.forward = self.ranks.shared(self.model, self.options)
-            told.append(f"{learning} of {all_} parameter tensors learn")
-        if self.leg.options.mining and step == self.leg.options.mining.warmup_steps + 1:
-            told.append(f"the hardest {100 * self.leg.options.mining.keep_ratio:g} % of each batch give a gradient")
-        if step in curriculum.changes(self.leg.options, self.leg.steps):
-            told.append("harder samples come in")
-        self.log.regime_change(f"{', '.join(told)} from here on")
 
     def backward(self, group: list[Micro], step: int) -> Tensor:
         """Adds up the gradient of a group of micro-batches; returns the loss, the mean over all their samples.
@@ -234,7 +220,7 @@ class Run:
         """
         total: Tensor | None = None
         for number, micro in enumerate(group, 1):
-            with self.ranks.accumulating(self.forward, last=number == len(group)):
+            with self.ranks.accumulating(self.outfit.forward, last=number == len(group)):
                 with self.precision.autocast():
                     loss = self._loss(micro, step)
                 if micro.share != 1.0:
@@ -247,7 +233,7 @@ class Run:
 
     def _loss(self, micro: Micro, step: int) -> Tensor:
         inputs, targets = self._moved(micro.inputs), self._moved(micro.targets)
-        logits, own = self.ask(self.forward, inputs, targets)
+        logits, own = self.ask(self.outfit.forward, inputs, targets)
         if self.leg.options.mining:
             return mining.hardest(self.task.losses(logits, targets), self.leg.options.mining, step)
         return self.task.mean(logits, targets) if own is None else own
@@ -272,9 +258,6 @@ class Run:
 
         found = self.ranks.total({"train_loss": loss})
         self.deferred.put({**found, "grad_norm": norm, **scale}, write)
-        if logged and self.callbacks.wants("step_end"):
-            self.deferred.flush()
-            self._call("step_end")
 
     def _scaled(self, step: int, numbers: dict[str, float]) -> None:
         """Tells of a step that was skipped: its gradient was none. Finding the scale is no failure."""
@@ -293,8 +276,8 @@ class Run:
         self.deferred.flush()
         total, count = self.epoch_loss
         mean = {"train_loss_epoch": total / count} if count else {}
-        more = self._call("epoch_end")
-        self.log.epoch_end(self.loader.position.epoch, step=self.step, **mean, **more)
+        more = self._call("epoch_end", mean)
+        self.log.epoch_end(self.loader.position.epoch, step=self.step, **{**mean, **more})
         self.epoch_loss = [0.0, 0.0]
 
     # --------------------------------------------------------------------------------- evaluations, checkpoints
@@ -310,73 +293,40 @@ class Run:
         self.deferred.flush()
         batches = self.leg.options.train.eval_batches
         with self.log.phase(Phase.EVALUATE):
+            self.ranks.alike(self.examined)
             found = self.evaluator(self.examined, self.leg.data.val, "val_", batches=batches)
         found |= self.ranks.lead(lambda: self._call("evaluation", found))
-        self.examined_at, self.saved_at = self.step, -1  # what is saved does not know of this yet
+        self.examined_at, self.saving.saved_at = self.step, -1  # what is saved does not know of this yet
         self.log.evaluation(self.step, **found)
-        value, sign = found.get(self.options.metric.name), -1 if self.options.metric.direction == "min" else 1
-        self.value = value
-        if value is not None and math.isfinite(value) and (self.best is None or (value - self.best) * sign > 0):
-            self.best = value
+        self.value = found.get(self.options.metric.name)
+        if self.saving.improves(self.value, self.step):
             self.save(best=True)
 
     def checkpoint_due(self) -> bool:
-        """Whether to save after this step: by steps, and by epochs where the plan is in epochs.
-
-        The best model is no matter here: `examine` has saved it.
-        """
-        plan = self.leg.options.train
-        if self.saved_at == self.step:
-            return False
-        if plan.checkpoint_every and self.step % plan.checkpoint_every == 0:
-            return True
-        if plan.epochs is None or not plan.checkpoint_epochs or not self.loader.epoch_over:
-            return False
-        return should_checkpoint(self.loader.position.epoch, plan.epochs, every=plan.checkpoint_epochs)
+        return self.saving.due(self.step, self.leg.options.train, self.loader)
 
     def save(self, *, best: bool = False) -> None:
         """Saves everything that a restart needs, unless it is poisoned: a sound checkpoint must not be lost to NaN."""
         self.deferred.flush()
-        self.settle()
+        self.saving.settle()
         if not self.sound():
             self.log.note(f"no checkpoint was written at step {self.step}: the state is not finite")
             return
         with self.log.phase(Phase.CHECKPOINT):
-            state = self.state_dict()
-            state = copied(state) if self.ranks.leads else {}
-        self.saved_at = self.step
-        value = self.value if self.examined_at == self.step else None
-        if self.ranks.leads:
-            self.writer.submit(partial(self._write, state, value, best=best))
-        if not self.options.checkpoints.background:
-            self.settle()
+            self.saving.submit(self.state_dict(), self.value if self.examined_at == self.step else None, best=best)
 
-    def _write(self, state: dict[str, Any], value: float | None, *, best: bool) -> tuple[Path, int, dict[str, float]]:
-        """Writes a checkpoint and removes what retention keeps no more. Runs beside the training."""
-        keep, metric = self.options.checkpoints, self.options.metric
-        note = {"run_id": self.log.run_id, "metric": metric.name}
-        path = files.save_step(self.folder, state, value=value, note=note, best=best)
-        policy = retention.Policy(keep.keep_last, keep.keep_best, keep.keep_every, metric.direction)
-        retention.prune(self.folder, policy)
-        return path, state["step"], {} if state["best"] is None else {metric.name: state["best"]}
-
-    def settle(self) -> bool:
-        """Waits for the checkpoint under way, if any, and tells of it; returns whether it was written."""
-        try:
-            done = self.writer.take()
-        except OSError as error:
-            self.saved_at = -1
-            self.log.note(f"no checkpoint was written: {error}")
-            return False
-        if done is not None:
-            path, step, best = done
-            self.log.checkpoint_saved(path, step=step, **best)
-            self._call("checkpoint_saved", checkpoint=path)
-        return True
+    def _kept(self) -> bool:
+        """Saves what the last step has made, and tries once more where the disk refuses it; the same on all ranks."""
+        if self.saving.saved_at != self.step:
+            self.save()
+        if self.saving.settled():
+            return True
+        self.save(best=self.saving.best.step == self.step)
+        return self.saving.settled()
 
     def sound(self) -> bool:
         """Whether the last row and all weights are finite."""
-        finite = (self.ranks.whole(parameter.detach().isfinite().all()) for parameter in self.weights)
+        finite = (self.ranks.whole(parameter.detach().isfinite().all()) for parameter in self.outfit.weights)
         weights = torch.stack(list(finite))
         return self.ranks.all_true(weights.all() & self.deferred.healthy)
 
@@ -385,22 +335,17 @@ class Run:
     def leave(self, kill: Kill) -> None:
         """Goes because somebody asked: rows first, then the checkpoint that makes a wrong request cheap."""
         self.deferred.flush()
-        if kill.save_checkpoint and self.saved_at != self.step:
-            self.save()
-        self.settle()
+        if kill.save_checkpoint:
+            self._kept()
+        self.saving.settle()
 
     def finish(self) -> None:
-        """Examines and saves what the last step has made, and writes the result.
+        """Writes the result.
 
         Raises:
             OSError: the last checkpoint cannot be written.
         """
-        self.deferred.flush()
-        if self.leg.kind != "eval" and self.leg.options.train.eval_every and self.examined_at != self.step:
-            self.examine()
-        if self.saved_at != self.step:
-            self.save()
-        if not self.settle():
+        if not self._kept():
             raise OSError(f"{self.folder}: the last checkpoint could not be written; see the notes of the run")
         self._call("train_end")
         if not self.ranks.leads:
@@ -418,20 +363,33 @@ class Run:
 
     def close(self) -> None:
         """Ends the helpers: the thread that writes checkpoints, the processes that read data."""
-        self.writer.close()
+        self.saving.close()
         self.loader.close()
 
     # --------------------------------------------------------------------------------------------------- details
 
+    @property
+    def best(self) -> float | None:
+        """The best value of the primary metric so far."""
+        return self.saving.best.value
+
+    def _saved(self, path: Path, step: int) -> None:
+        self._call("checkpoint_saved", step=step, checkpoint=path)
+
     def _call(
-        self, event: str, more: Mapping[str, float] | None = None, checkpoint: Path | None = None
+        self,
+        event: str,
+        more: Mapping[str, float] | None = None,
+        *,
+        step: int | None = None,
+        checkpoint: Path | None = None,
     ) -> dict[str, float]:
         """Calls the functions of an event, on the process that leads."""
         if not self.callbacks.wants(event) or not self.ranks.leads:
             return {}
         metrics = {**self.log.metrics, **(more or {})}
-        epoch = self.loader.position.epoch
-        return self.callbacks.call(Moment(event, self.step, epoch, metrics, self.folder, self.model, checkpoint))
+        step, epoch = self.step if step is None else step, self.loader.position.epoch
+        return self.callbacks.call(Moment(event, step, epoch, metrics, self.folder, self.model, checkpoint))
 
     def _callback_failed(self, name: str, event: str, error: str) -> None:
         self.log.callback_failed(name, event, error)
@@ -463,26 +421,3 @@ class Run:
             return nullcontext()
         self._compiled = True
         return self.log.phase(Phase.COMPILE)
-
-
-def _check_metric(run: Run) -> None:
-    """Whether the metric that counts, and those asked for, can be had.
-
-    Raises:
-        SpecError: they cannot.
-    """
-    options, task = run.options, run.task
-    for leg in run.legs:
-        scores.check(leg.options.evaluate.metrics, task.name, leg.data.outputs)
-    known = ["val_loss", *(f"val_{name}" for name in (*task.names, *options.evaluate.metrics))]
-    if options.metric.name not in known and not options.callbacks.evaluation:
-        what = f"a {task.name} task gives {', '.join(known)}; more by evaluate.metrics"
-        raise spec.SpecError(f"metric.name = {options.metric.name!r}: {what}")
-
-
-def clip(weights: Sequence[nn.Parameter], limit: float) -> Tensor:
-    """Clips the gradients to a total norm of `limit` (0: not at all); returns the norm that they had before."""
-    parameters = [parameter for parameter in weights if parameter.grad is not None]
-    if limit > 0:
-        return nn.utils.clip_grad_norm_(parameters, limit)
-    return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])

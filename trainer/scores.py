@@ -9,13 +9,15 @@ from __future__ import annotations
 import importlib.util
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainer.errors import SpecError
+from trainer.stages import Leg
+from trainer.tasks import Task
 
 Score = Callable[[Any, Any], float]
 """Of targets [samples] and logits [samples, outputs], as numpy arrays."""
@@ -41,6 +43,21 @@ def check(names: tuple[str, ...], task: str, outputs: int) -> None:
             raise SpecError(f"evaluate.metrics: {name!r} is of two classes, and there are {outputs}; take recall")
     if names and importlib.util.find_spec("sklearn") is None:
         raise SpecError("evaluate.metrics: take scikit-learn: pip install 'training-checker[classical]'")
+
+
+def check_spec(task: Task, legs: Sequence[Leg]) -> None:
+    """Whether the metric that counts, and those asked for in each leg, can be had.
+
+    Raises:
+        SpecError: they cannot.
+    """
+    for leg in legs:
+        check(leg.options.evaluate.metrics, task.name, leg.data.outputs)
+    options = legs[0].options
+    known = ["val_loss", *(f"val_{name}" for name in (*task.names, *options.evaluate.metrics))]
+    if options.metric.name not in known and not options.callbacks.evaluation:
+        what = f"a {task.name} task gives {', '.join(known)}; more by evaluate.metrics"
+        raise SpecError(f"metric.name = {options.metric.name!r}: {what}")
 
 
 def scores(names: tuple[str, ...], logits: Tensor, targets: Tensor) -> dict[str, float]:

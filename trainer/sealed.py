@@ -52,12 +52,25 @@ def stream(path: Path, fill: Callable[[Any], object]) -> str:
     with _beside(path) as fresh:
         with fresh.open("wb") as file:
             hashing = _Hashing(file)
-            fill(hashing)
+            _filled(hashing, fill)
             file.flush()
             os.fsync(file.fileno())
         digest = hashing.digest.hexdigest()
         _put(fresh, path, digest)
     return digest
+
+
+def _filled(file: _Hashing, fill: Callable[[Any], object]) -> None:
+    """Has `fill` write; what the disk has refused is raised as itself, not as what `fill` makes of it.
+
+    torch's writer of archives answers a full disk with a RuntimeError about unexpected positions.
+    """
+    try:
+        fill(file)
+    except Exception:
+        if file.refused is not None:
+            raise file.refused from None
+        raise
 
 
 def link(path: Path, other: Path) -> None:
@@ -99,11 +112,17 @@ class _Hashing:
 
     def __init__(self, file: IO[bytes]) -> None:
         self.digest = hashlib.sha256()
+        self.refused: OSError | None = None
+        """What the disk has answered to a write that failed."""
         self._file = file
 
     def write(self, data: bytes) -> int:
         self.digest.update(data)
-        return self._file.write(data)
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.refused = error
+            raise
 
     def flush(self) -> None:
         self._file.flush()

@@ -8,7 +8,27 @@ from curves import experiment, noisy_descent, play, rows, told
 COSINE = [5e-4 * (1 + math.cos(math.pi * i / 300)) for i in range(300)]
 PLAN = {"total_steps": 300, "schedule": {"kind": "cosine", "peak_lr": 1e-3, "warmup_steps": 20, "decay_steps": 300}}
 
+STAGES = {
+    "total_steps": 400,
+    "schedule": {
+        "kind": "stages",
+        "stages": [
+            {"name": "first", "first_step": 1, "last_step": 160, "kind": "linear", "peak_lr": 1e-2, "final_lr": 0.0},
+            {"name": "then", "first_step": 161, "last_step": 400, "kind": "constant", "peak_lr": 1e-5},
+        ],
+    },
+}
+SWITCH = [(160, {"event": "regime_change"})]
+TO_ZERO = [1e-2 * (1 - i / 160) for i in range(161)]
+FLAT = "2.0-0.01x60 1.4x338~0.01"
+
 SILENT = [
+    pytest.param({"train": FLAT, "lr": [*TO_ZERO, *[1e-5] * 239]}, STAGES, id="a stage at a thousandth of the rate"),
+    pytest.param(
+        {"train": FLAT, "lr": "1e-2x160 1e-6x238", "events": SWITCH},
+        {"total_steps": 400},
+        id="a lower rate since a declared change of regime",
+    ),
     pytest.param({"train": noisy_descent(), "lr": COSINE}, PLAN, id="cosine to its end"),
     pytest.param({"train": noisy_descent(), "lr": "1e-3x300"}, {}, id="constant, nothing declared"),
     pytest.param({"train": noisy_descent(), "lr": "0.0x5 1e-3x295"}, {}, id="zero at the very start"),
@@ -18,6 +38,11 @@ SILENT = [
 ]
 
 ALERTS = [
+    pytest.param({"train": FLAT, "lr": [*TO_ZERO, *[0.0] * 239]}, STAGES, id="zero in the second stage"),
+    pytest.param({"train": FLAT, "lr": "1e-2x30 1e-7x130 1e-5x237"}, STAGES, id="next to nothing in the first stage"),
+    pytest.param(
+        {"train": FLAT, "lr": [*TO_ZERO, *[1e-5] * 20, *[1e-9] * 219]}, STAGES, id="next to nothing in the second stage"
+    ),
     pytest.param({"train": "2.0-0.01x60 1.4x200~0.01", "lr": "1e-3-2e-5x50 0.0x200"}, PLAN, id="decayed far too early"),
     pytest.param({"train": "2.0-0.01x60 1.4x200~0.01", "lr": "1e-3*0.8x260"}, PLAN, id="next to nothing"),
     pytest.param({"train": noisy_descent(), "lr": "1e-3x300"}, PLAN, id="frozen under a declared cosine"),

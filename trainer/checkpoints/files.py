@@ -58,12 +58,46 @@ def save_step(folder: Path, state: State, *, value: float | None, note: Mapping[
         OSError: as for `save`.
     """
     step = state["step"]
-    path = save(folder, f"step-{step:08d}", state)
+    path = step_file(folder, step)
+    path.parent.mkdir(exist_ok=True)
+    sweep(folder)
     told = {"step": step, "value": None if value is None else number_out(value), **note}
-    replace(path.with_suffix(".json"), json.dumps(told, indent=1).encode())
+    replace(path.with_suffix(".json"), json.dumps(told, indent=1).encode())  # first: no file without
+    save(folder, path.stem, state)
     for name in (LAST, BEST) if best else (LAST,):
         sealed.link(path.with_name(f"{name}.pt"), path)
     return path
+
+
+def step_file(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    return folder / CHECKPOINTS / f"step-{step:08d}.pt"
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Removes what a kill has left of files that were never finished, and returns it; only for whoever writes there.
+
+    What cannot be removed stays: it is in nobody's way but the disk's.
+    """
+    gone = list((folder / CHECKPOINTS).glob(".*.pt.*")) + list((folder / CHECKPOINTS).glob(".step-*.json.*"))
+    for path in gone:
+        with suppress(OSError):
+            path.unlink()
+    return gone
+
+
+def name_again(folder: Path, name: str, step: int) -> None:
+    """Has `name` be the checkpoint of a step once more, where that is there and sound.
+
+    A kill between the writing of a checkpoint and of its names leaves them with the checkpoint before.
+
+    Raises:
+        OSError: as for `save`.
+    """
+    path, there = folder / CHECKPOINTS / f"{name}.pt", step_file(folder, step)
+    wanted = described(folder, there.stem)
+    if wanted is not None and wanted["sha256"] != (described(folder, name) or {}).get("sha256") and whole(there):
+        sealed.link(path, there)
 
 
 def saved(folder: Path) -> list[Saved]:
@@ -100,12 +134,21 @@ def load_named(path: Path) -> tuple[State, str]:
     """As `load`, with the SHA-256 of exactly the bytes that were loaded: a run may be writing the next ones."""
     try:
         with sealed.opened(path) as (file, digest):
-            state: State = torch.load(file, map_location="cpu", weights_only=True)
-            return state, digest
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except sealed.Damaged as error:
         raise BadCheckpoint(str(error)) from None
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise BadCheckpoint(f"{path}: torch cannot read it: {error}") from None
+    if not isinstance(state, dict):
+        raise BadCheckpoint(f"{path}: holds {type(state).__name__}, and no state of a run")
+    return state, digest
+
+
+def whole(path: Path) -> bool:
+    """Whether a checkpoint is what was written; it is read, not loaded."""
+    with suppress(sealed.Damaged), sealed.opened(path):
+        return True
+    return False
 
 
 def described(folder: Path, name: str) -> dict[str, str] | None:
@@ -126,8 +169,9 @@ def load_newest(folder: Path) -> tuple[State | None, list[str]]:
         BadCheckpoint: there are checkpoints, but none is sound.
     """
     steps = [one.path for one in reversed(saved(folder))]
-    named = [folder / CHECKPOINTS / f"{name}.pt" for name in (LAST, BEST)]
-    paths = [*steps, *(path for path in named if path.exists())]
+    last, best = (folder / CHECKPOINTS / f"{name}.pt" for name in (LAST, BEST))
+    # Without hard links `last` is a copy of the newest one, and may be sound where that is not.
+    paths = [path for path in (*steps[:1], last, *steps[1:], best) if path.exists()]
     if not paths:
         return None, []
     troubles: list[str] = []

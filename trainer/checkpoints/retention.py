@@ -33,13 +33,21 @@ def superfluous(found: Sequence[Saved], policy: Policy) -> list[Saved]:
     return [one for one in reversed(newest) if one.step not in kept]
 
 
-def prune(folder: Path, policy: Policy) -> list[Saved]:
+def prune(folder: Path, policy: Policy, *, newest: int | None = None) -> list[Saved]:
     """Removes what no rule keeps, and returns it.
+
+    Args:
+        folder: the run's.
+        policy: the rules.
+        newest: the step that was saved just now. Checkpoints of later steps are an earlier attempt's, which the run
+            could not go on from: they count for no rule, and go.
 
     Raises:
         OSError: a file cannot be removed.
     """
-    gone = superfluous(saved(folder), policy)
+    found = saved(folder)
+    over = [one for one in found if newest is not None and one.step > newest]
+    gone = [*superfluous([one for one in found if one not in over], policy), *over]
     for one in gone:
         remove(one)
     return gone

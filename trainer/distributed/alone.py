@@ -44,6 +44,9 @@ class Alone:
         """Around one micro-batch: gradients need to be exchanged after the last one only."""
         return nullcontext()
 
+    def alike(self, model: nn.Module) -> None:
+        """Has all processes see the same model: statistics of a batch norm are each one's own until then."""
+
     def total(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """Each value added up over all processes."""
         return sums

@@ -88,6 +88,10 @@ class Torchrun(Alone):
         held: AbstractContextManager[Any] = nullcontext() if last else forward.no_sync()  # type: ignore[operator]
         return held
 
+    def alike(self, model: nn.Module) -> None:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
     def total(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         added = torch.stack([value.detach().double() for value in sums.values()])  # counts of bytes outgrow float32
         dist.all_reduce(added)

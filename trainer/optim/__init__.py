@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainer.errors import SpecError, listed
@@ -15,7 +16,7 @@ from trainer.optim.schedule import declared, learning_rate
 from trainer.optim.several import Several
 from trainer.spec.optimizer import Optimizer as Options
 
-__all__ = ["Moves", "build", "declared", "learning_rate", "set_learning_rate"]
+__all__ = ["Moves", "build", "clip", "declared", "learning_rate", "set_learning_rate"]
 
 Moves = Optimizer | Several
 Named = dict[str, nn.Parameter]
@@ -108,3 +109,11 @@ def _by_shape(named: Named, decay: float, scale: float, *, always: bool = False)
 def set_learning_rate(optimizer: Moves, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
+
+
+def clip(weights: Sequence[nn.Parameter], limit: float) -> Tensor:
+    """Clips the gradients to a total norm of `limit` (0: not at all); returns the norm that they had before."""
+    parameters = [parameter for parameter in weights if parameter.grad is not None]
+    if limit > 0:
+        return nn.utils.clip_grad_norm_(parameters, limit)
+    return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
