@@ -32,6 +32,7 @@ from trainer.spec.keys import sections
         ({"steps": 5}, "steps = 5: there is no such key; did you mean train.steps or budget.steps"),
         ({"model": {"batch_size": 5}}, "model.batch_size = 5: there is no such key; did you mean train.batch_size?"),
         ({"colour": "red"}, "colour = 'red': there is no such key"),
+        ({"odd]": 3}, "odd] = 3: there is no such key"),
         ({"model": {"kind": "mlp", "heads": 2}}, "model.heads = 2: is a key of kind gpt, and this is mlp"),
         ({"model": {"channels": [2]}}, "model.channels = [2]: is a key of kind cnn, and this is gpt"),
         (

@@ -38,18 +38,20 @@ def _of_their_own(items: list[ErrorDetails]) -> list[ErrorDetails]:
         place = item["loc"]
         follows = item["type"] == "too_short" and any(other[: len(place)] == place != other for other in places)
         if not follows:
-            found.setdefault(_without_alternative(place), item)
+            found.setdefault(_place(item), item)
     return list(found.values())
 
 
-def _without_alternative(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """A place without the words for one of several types, which pydantic puts behind it: `literal['auto', …]`."""
-    return loc[:-1] if isinstance(loc[-1], str) and loc[-1].endswith("]") else loc
+def _place(item: ErrorDetails) -> tuple[int | str, ...]:
+    """Where a fault is, without the words for one of several types that pydantic puts behind: `literal['auto', …]`."""
+    *before, last = item["loc"]
+    alternative = item["type"] != "extra_forbidden" and isinstance(last, str) and last.endswith("]")
+    return tuple(before) if alternative else item["loc"]
 
 
 def _fault(item: ErrorDetails, kind: type[BaseModel], document: Document) -> str:
     """One line: where, what stands there, what is wrong with it, what may be meant."""
-    path = list(_without_tags(_without_alternative(item["loc"])))
+    path = list(_without_tags(_place(item)))
     where, value = ".".join(path) or "spec", item["input"]
     if item["type"] == "extra_forbidden":
         return f"{where} = {_short(value)}: {_no_such_key(path, kind, document)}"
