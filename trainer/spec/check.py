@@ -38,18 +38,20 @@ def _of_their_own(items: list[ErrorDetails]) -> list[ErrorDetails]:
         place = item["loc"]
         follows = item["type"] == "too_short" and any(other[: len(place)] == place != other for other in places)
         if not follows:
-            found.setdefault(_without_alternative(place), item)
+            found.setdefault(_place(item), item)
     return list(found.values())
 
 
-def _without_alternative(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """A place without the words for one of several types, which pydantic puts behind it: `literal['auto', …]`."""
-    return loc[:-1] if isinstance(loc[-1], str) and loc[-1].endswith("]") else loc
+def _place(item: ErrorDetails) -> tuple[int | str, ...]:
+    """Where a fault is, without the words for one of several types that pydantic puts behind: `literal['auto', …]`."""
+    place = item["loc"]
+    alternative = item["type"] != "extra_forbidden" and any(str(part).endswith("]") for part in place[-1:])
+    return place[:-1] if alternative else place
 
 
 def _fault(item: ErrorDetails, kind: type[BaseModel], document: Document) -> str:
     """One line: where, what stands there, what is wrong with it, what may be meant."""
-    path = list(_without_tags(_without_alternative(item["loc"])))
+    path = list(_without_tags(_place(item)))
     where, value = ".".join(path) or "spec", item["input"]
     if item["type"] == "extra_forbidden":
         return f"{where} = {_short(value)}: {_no_such_key(path, kind, document)}"
@@ -68,8 +70,8 @@ def _fault(item: ErrorDetails, kind: type[BaseModel], document: Document) -> str
 
 
 _PATTERNS = {
-    "device": 'give "auto", "cpu", "cuda", or "cuda:1" for one of several',
-    "metric.name": 'begins with "val_"',
+    "device": 'must be "auto", "cpu", "cuda", or, of several, "cuda:1"',
+    "metric.name": 'must begin with "val_"',
 }
 """What a text of a certain form should look like."""
 
@@ -79,14 +81,18 @@ def _said(item: ErrorDetails, path: list[str], message: str) -> str:
     match item["type"]:
         case "tuple_type" | "list_type":
             tables = "groups", "frozen", "stages", "sources"
-            return f"is a list of tables: [[{'.'.join(path)}]]" if path[-1] in tables else "is a list: […]"
+            return f"must be a list of tables: [[{'.'.join(path)}]]" if path[-1] in tables else "must be a list: […]"
         case "model_type" | "model_attributes_type" | "dict_type":
-            return f"is a table: [{'.'.join(path)}]"
+            return f"must be a table: [{'.'.join(path)}]"
         case "too_short" | "too_long":
             least = item["ctx"].get("min_length")
-            return f"has at least {least} item(s)" if least is not None else f"has at most {item['ctx']['max_length']}"
+            return (
+                f"must have at least {least} item(s)"
+                if least is not None
+                else f"must have at most {item['ctx']['max_length']}"
+            )
         case "string_too_short":
-            return "is empty" if not item["input"] else message
+            return "must not be empty" if not item["input"] else message
         case "string_pattern_mismatch":
             return _PATTERNS.get(".".join(path), message)
         case "literal_error" if path == ["task"]:
