@@ -43,6 +43,6 @@ def _loaded(source: Source, options: spec.Spec, where: str) -> Data:
         case Digits():
             return digits(source, where)
         case OwnData():
-            return own(source, options.seed, where)
+            return own(source, options.seed, where, text=options.task == "language")
     found = [_loaded(each, options, f"{where}.sources.{number}") for number, each in enumerate(source.sources)]
     return mixture(found, [each.weight for each in source.sources], where)

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -70,19 +71,20 @@ class OwnSamples:
         return found.float() if isinstance(found, Tensor) else None
 
 
-def own(source: OwnData, seed: int, where: str = "data") -> Data:
+def own(source: OwnData, seed: int, where: str = "data", *, text: bool = False) -> Data:
     """What `kind` returns when it is called with `options` as keyword arguments.
 
     Args:
         source: the section of the spec.
         seed: what random numbers that are drawn meanwhile follow from, so that a resumed run has the same data.
         where: the key of the section.
+        text: whether it holds tokens.
 
     Raises:
         SpecError: there is no such function, it fails, or what it returns cannot be learned from.
     """
     with _random_numbers(seed):
-        return _own(source, where)
+        return replace(_own(source, where), text=text)
 
 
 def _own(source: OwnData, where: str) -> Data:
@@ -98,7 +100,7 @@ def _own(source: OwnData, where: str) -> Data:
     fingerprint, shape = _fingerprint(source, train, val), tuple(train.pair(0)[0].shape)
     told = json.loads(json.dumps(source.options, default=str))  # TOML also has dates
     facts = {"kind": source.kind, "train": len(train), "val": len(val), "options": told, "sources": []}
-    return Data(train, val, task="", inputs=shape, outputs=0, fingerprint=fingerprint, facts=facts)
+    return Data(train, val, task="", inputs=shape, outputs=source.outputs or 0, fingerprint=fingerprint, facts=facts)
 
 
 @contextmanager

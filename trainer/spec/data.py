@@ -101,6 +101,8 @@ class OwnData(_Source):
     kind: Own
     options: dict[str, Any] = Field(default_factory=dict)
     """What it is called with."""
+    outputs: Positive | None = None
+    """Classes, numbers to predict, or the size of the vocabulary; a built-in model needs to know."""
 
 
 def _kind(document: Any) -> str:

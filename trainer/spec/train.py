@@ -156,7 +156,7 @@ class Callbacks(Section):
     train_start: Functions = ()
     """Before the first step, also of a resumed run."""
     step_end: Functions = ()
-    """After each step that is logged."""
+    """After each step; a GPU is waited for then, so that its numbers are there."""
     evaluation: Functions = ()
     """A mapping that it returns is logged as metrics; so also at `epoch_end`."""
     epoch_end: Functions = ()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from trainer import data, spec
+from trainer.run import Run
 
 CODE = """
 import torch
@@ -23,6 +24,9 @@ class Ragged(Squares):
 class Lonely(Squares):
     def __getitem__(self, number): return torch.zeros(1)
 def load(kind="Squares", first=0, count=10): return globals()[kind](first, count), Squares(100, 4)
+class Tokens(Squares):
+    def __getitem__(self, number): return torch.arange(8) % 5, torch.arange(1, 9) % 5
+def words(): return Tokens(0, 6), Tokens(0, 3)
 def alone(): return [1]
 def broken(): raise KeyError("no such file")
 """
@@ -47,6 +51,21 @@ def test_what_is_returned_is_served():
     inputs, targets = found.train.batch(torch.tensor([2, 0]))
     assert (inputs.tolist(), targets.tolist()) == ([[5], [3]], [[25], [9]])
     assert found.train.scores() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "model", "outputs"),
+    [
+        ("load", "regression", {"kind": "mlp", "width": 4}, 1),
+        ("words", "language", {"kind": "gpt", "layers": 1, "heads": 1, "width": 4, "context": 8}, 5),
+    ],
+    ids=["numbers", "tokens"],
+)
+def test_a_built_in_model_learns_from_it_once_it_is_told_the_outputs(name, task, model, outputs):
+    document = {"data": {"kind": f"my_data:{name}", "outputs": outputs}, "train": {"steps": 1, "batch_size": 2}}
+    run = Run(spec.build({**document, "task": task, "model": model}, where="test"))
+    assert run.backward(run.loader.next_group(1), 1).isfinite()
+    assert run.model.head.out_features == outputs
 
 
 def test_its_own_scores_count():
