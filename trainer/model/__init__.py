@@ -63,8 +63,8 @@ def _fits(kind: str, data: Data, *, text: bool = False, dimensions: int | None =
         raise SpecError(f"model.kind = {kind!r}: learns from channels x height x width; the data gives {_shape(data)}")
     if not data.outputs:
         raise SpecError(
-            f"model.kind = {kind!r}: your own data does not say how many classes or values to predict; give data.outputs, "
-            "or take a model of your own as package.module:Net"
+            f"model.kind = {kind!r}: your own data does not say how many classes or values to predict; "
+            "give data.outputs, or take a model of your own as package.module:Net"
         )
 
 
