@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 import contract
 from checker.report import explain
+from trainer import spec
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -76,3 +78,34 @@ def test_the_file_format_page_names_every_field():
     for record in (contract.Row, contract.Experiment, contract.Kill, contract.Ack, contract.Process, contract.Rank):
         for field in fields(record):
             assert f"`{field.name}`" in page or f'"{field.name}"' in page, field.name
+
+
+MANUAL = (ROOT / "trainer/README.md").read_text()
+BLOCKS = re.findall(r"```toml\n(.*?)```", MANUAL, re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
+def test_every_example_of_the_manual_is_a_valid_spec(block):
+    spec.build(spec.laid_over({"train": {"steps": 9}}, tomllib.loads(block)), where="trainer/README.md")
+
+
+def test_every_table_of_a_spec_is_in_the_manual():
+    for name in spec.Spec.model_fields:
+        if name not in (
+            "name",
+            "hypothesis",
+            "rationale",
+            "parent",
+            "tags",
+            "tiers",
+            "budget",
+            "rehearsal",
+            "seed",
+            "device",
+        ):
+            assert re.search(rf"\[+{name}|`{name}|{name} =", MANUAL), name
+
+
+def test_the_manual_links_to_its_own_sections():
+    titles = {line[3:].lower().replace(" ", "-") for line in MANUAL.splitlines() if line.startswith("## ")}
+    assert set(re.findall(r"\]\(#([^)]+)\)", MANUAL)) <= titles

@@ -17,7 +17,7 @@ Write = Callable[[dict[str, float]], None]
 class _Pending:
     names: tuple[str, ...]
     values: Tensor
-    arrived: torch.cuda.Event | None
+    arrived: torch.cuda.Event
     write: Write
 
 
@@ -35,35 +35,32 @@ class Deferred:
 
     def put(self, scalars: Mapping[str, Tensor], write: Write) -> None:
         """Queues a row and writes every row that has arrived."""
+        if not next(iter(scalars.values())).is_cuda:
+            self._write({name: value.item() for name, value in scalars.items()}, write)
+            return
         stacked = torch.stack([value.detach().float() for value in scalars.values()])
-        arrived = None
-        if stacked.is_cuda:
-            host = torch.empty(stacked.shape, dtype=stacked.dtype, pin_memory=True)
-            host.copy_(stacked, non_blocking=True)
-            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            arrived.record(torch.cuda.current_stream(stacked.device))
-            stacked = host
-        self._queue.append(_Pending(tuple(scalars), stacked, arrived, write))
+        host = torch.empty(stacked.shape, dtype=stacked.dtype, pin_memory=True)
+        host.copy_(stacked, non_blocking=True)
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        arrived.record(torch.cuda.current_stream(stacked.device))
+        self._queue.append(_Pending(tuple(scalars), host, arrived, write))
         self.drain()
 
     def drain(self) -> None:
         """Writes what has arrived, in order, and waits for nothing."""
-        while self._queue and _arrived(self._queue[0]):
-            self._write(self._queue.popleft())
+        while self._queue and self._queue[0].arrived.query():  # type: ignore[no-untyped-call]
+            self._take(self._queue.popleft())
 
     def flush(self) -> None:
         """Waits for every row and writes it: before an evaluation, a checkpoint, the end, and whatever is raised."""
         while self._queue:
             pending = self._queue.popleft()
-            if pending.arrived is not None:
-                pending.arrived.synchronize()
-            self._write(pending)
+            pending.arrived.synchronize()
+            self._take(pending)
 
-    def _write(self, pending: _Pending) -> None:
-        numbers = dict(zip(pending.names, pending.values.tolist(), strict=True))
-        self.healthy = all(isfinite(value) for value in numbers.values())
-        pending.write(numbers)
+    def _take(self, pending: _Pending) -> None:
+        self._write(dict(zip(pending.names, pending.values.tolist(), strict=True)), pending.write)
 
-
-def _arrived(pending: _Pending) -> bool:
-    return pending.arrived is None or bool(pending.arrived.query())  # type: ignore[no-untyped-call]
+    def _write(self, numbers: dict[str, float], write: Write) -> None:
+        write(numbers)  # which may take out a number that is none
+        self.healthy = all(map(isfinite, numbers.values()))

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from contract import Exit
-from trainer.run import Run, clip
+from trainer.optim import clip
+from trainer.run import Run
 
 _PRINTED = "  {}"
 
@@ -52,14 +53,13 @@ def _step(run: Run, faults: list[str]) -> Iterator[str]:
     began = time.perf_counter()
     loss = run.backward(run.loader.next_group(1), 1)
     run.precision.unscale(run.optimizer)
-    norm = clip(run.model, run.options.train.clip_norm)
+    norm = clip(run.outfit.weights, run.options.train.clip_norm)
     loss_value, norm_value = loss.item(), norm.item()
     took = time.perf_counter() - began
-    faults += [
-        f"the first {name} is {value}"
-        for name, value in (("train loss", loss_value), ("gradient norm", norm_value))
-        if not math.isfinite(value)
-    ]
+    # With fp16 the first gradients may overflow: that is how its scale is found.
+    norms = {} if run.precision.scale() else {"gradient norm": norm_value}
+    firsts = {"train loss": loss_value, **norms}
+    faults += [f"the first {name} is {value}" for name, value in firsts.items() if not math.isfinite(value)]
     classes = 0 if run.task.name == "regression" else run.leg.data.outputs
     chance = f" (chance is {math.log(classes):.4g})" if classes > 1 else ""
     yield f"first step: train loss {loss_value:.4g}{chance}, gradient norm {norm_value:.4g}"
@@ -67,10 +67,10 @@ def _step(run: Run, faults: list[str]) -> Iterator[str]:
     if run.options.train.eval_every:
         found = run.evaluator(run.model, run.leg.data.val, "val_", batches=run.options.train.eval_batches)
         name = run.options.metric.name
-        value = found.get(name, math.nan)
-        if not math.isfinite(value):
+        value = found.get(name)
+        if value is not None and not math.isfinite(value):
             faults.append(f"the first {name} is {value}")
-        yield f"first evaluation: {name} {value:.4g}"
+        yield f"first evaluation: {name} {'is not defined yet' if value is None else f'{value:.4g}'}"
     if run.device.type == "cuda":
         yield f"GPU memory: {torch.cuda.max_memory_allocated(run.device) / 2**20:,.0f} MiB at most"
 

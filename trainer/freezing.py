@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from trainer.errors import SpecError
+from trainer.errors import SpecError, listed
 from trainer.spec.train import Frozen
 
 
@@ -28,7 +28,7 @@ class Freezing:
         for one in options:
             if not any(re.search(one.match, name) for name in trained):
                 raise SpecError(
-                    f"frozen: {one.match!r} matches no parameter that is trained; there are {', '.join(trained)}"
+                    f"frozen: {one.match!r} matches no parameter that is trained; there are {listed(trained)}"
                 )
         for name, parameter in trained.items():
             steps = [one.until_step for one in options if re.search(one.match, name)]

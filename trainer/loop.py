@@ -27,7 +27,7 @@ def train(run: Run) -> Kill | None:
     except BaseException:
         with suppress(RuntimeError):  # a device that has failed gives no more numbers; its own error is the one to see
             run.deferred.flush()
-        run.settle()  # the checkpoint under way is the one to go on from
+        run.saving.settle()  # the checkpoint under way is the one to go on from
         raise
     finally:
         run.close()

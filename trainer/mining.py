@@ -8,10 +8,14 @@ from torch import Tensor
 
 from trainer.spec.train import Mining
 
+_ROUNDING = 1e-9
+"""100 * 0.07 is 7.000000000000001, and no reason to keep eight."""
+
 
 def kept(samples: int, options: Mining) -> int:
     """How many samples of a micro-batch give a gradient."""
-    return min(max(math.ceil(samples * options.keep_ratio), options.min_keep), samples)
+    wanted = math.ceil(samples * options.keep_ratio - _ROUNDING)
+    return min(max(wanted, options.min_keep), samples)
 
 
 def hardest(losses: Tensor, options: Mining, step: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainer.errors import SpecError
-from trainer.optim import Moves, parts
+from trainer.optim import Moves
 
 _FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -43,16 +43,14 @@ class Precision:
 
     def unscale(self, optimizer: Moves) -> None:
         if self.scaler.is_enabled():
-            for one in parts(optimizer):
-                self.scaler.unscale_(one)
+            self.scaler.unscale_(optimizer)  # type: ignore[arg-type]  # of several all step, or none
 
     def step(self, optimizer: Moves) -> None:
         """Updates the weights, unless their gradients overflowed."""
         if not self.scaler.is_enabled():
             optimizer.step()
             return
-        for one in parts(optimizer):
-            self.scaler.step(one)
+        self.scaler.step(optimizer)  # type: ignore[arg-type]  # as above
         self.scaler.update()
 
     def scale(self) -> dict[str, Tensor]:

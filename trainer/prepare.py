@@ -109,8 +109,8 @@ def _tidied(run: Run, folder: Path) -> list[str]:
     files.sweep(folder)
     try:
         files.name_again(folder, files.LAST, run.step)
-        if run.best_at is not None:
-            files.name_again(folder, files.BEST, run.best_at)
+        if run.saving.best.step is not None:
+            files.name_again(folder, files.BEST, run.saving.best.step)
     except OSError as error:
         return [f"the names of the checkpoints could not be mended: {error}"]
     return []

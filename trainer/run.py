@@ -6,44 +6,31 @@ import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from contract import CHECKPOINTS, Kill, Phase
 from trainer import data as sources
-from trainer import mining, model, optim, rehearsal, result, scores, spec, tasks
-from trainer.cadence import should_checkpoint
+from trainer import mining, model, optim, outfit, rehearsal, result, scores, spec, tasks
 from trainer.callbacks import Callbacks, Moment
-from trainer.checkpoints import files, randomness, retention, warm_start
-from trainer.checkpoints.writer import Writer, copied
-from trainer.data import Loader, Micro, Position, curriculum
+from trainer.checkpoints import files, randomness, warm_start
+from trainer.data import Micro, Position
 from trainer.deferred import Deferred
 from trainer.distributed import ALONE, Alone
 from trainer.ema import Ema
 from trainer.evaluate import Evaluator
 from trainer.experiment import choose_device
-from trainer.freezing import Freezing
 from trainer.log import RunLog
+from trainer.outfit import Outfit
 from trainer.precision import Precision
+from trainer.saving import Best, Saving
 from trainer.stages import Leg, legs
 
 _APART = 1_000_003
 """Between the seeds of two ranks, so that rank 1 of seed 1 is not rank 0 of seed 2."""
-
-
-class Written(NamedTuple):
-    """A checkpoint that was written."""
-
-    path: Path
-    step: int
-    best: dict[str, float]
-    """The best value of the primary metric, by its name."""
-    remark: str
-    """What went wrong besides."""
 
 
 class Run:
@@ -76,15 +63,8 @@ class Run:
         self.callbacks = Callbacks(options.callbacks, self._callback_failed)
         self.total_steps = self.legs[-1].last
         self.deferred = Deferred()
-        self.writer: Writer[Written] = Writer(background=options.checkpoints.background)
-        self.written = True
-        """Whether the last checkpoint is on disk, as far as is known; only the process that leads knows."""
-        self.step = self.skipped = self.examined_at = self.saved_at = self.leg_number = 0
-        self.best: float | None = None
-        self.best_at: int | None = None
-        """The step with the best value."""
-        self._best_before: tuple[float | None, int | None] = None, None
-        self._submitted = 0  # the step whose checkpoint was given to the writer last
+        self.saving = Saving(options, ranks, self._saved)
+        self.step = self.skipped = self.examined_at = self.leg_number = 0
         self.value: float | None = None
         """Of the primary metric at the last evaluation."""
         self.served = 0
@@ -93,14 +73,15 @@ class Run:
         self.log: RunLog
         self._scale = math.inf
         self._compiled = not options.train.compile
-        _check_metric(self)
+        scores.check_spec(self.task, self.legs)
         for leg in self.legs[1:]:
-            self._check(leg)
+            outfit.check(leg, self.legs[0], self.model, options)
         self._set_out(self.legs[0])
 
     def start(self, folder: Path, log: RunLog, fingerprints: Mapping[str, Any]) -> None:
         """Where the run writes from here on, and the fingerprints of what it runs on, for its result."""
         self.folder, self.log, self.fingerprints = folder, log, fingerprints
+        self.saving.start(folder, log)
         self._call("train_start")
 
     # ------------------------------------------------------------------------- what a restart needs, all of it
@@ -118,8 +99,8 @@ class Run:
             "step": self.step,
             "skipped": self.skipped,
             "examined_at": self.examined_at,
-            "best": self.best,
-            "best_at": self.best_at,
+            "best": self.saving.best.value,
+            "best_at": self.saving.best.step,
             "epoch_loss": self.epoch_loss,
         }
 
@@ -133,10 +114,9 @@ class Run:
         if self.ema and state["ema"]:
             self.ema.load_state_dict(state["ema"])
         self.loader.position = Position(**state["position"])
-        self.skipped, self.examined_at, self.best = state["skipped"], state["examined_at"], state["best"]
-        self.best_at = state["best_at"]
+        self.skipped, self.examined_at = state["skipped"], state["examined_at"]
         self.epoch_loss = list(state["epoch_loss"])
-        self.saved_at = self.step
+        self.saving.best, self.saving.saved_at = Best(state["best"], state["best_at"]), self.step
         if len(state["random"]) != self.ranks.world:
             seed = self.options.seed + self.step + self.ranks.rank * _APART
             randomness.seed_everything(seed, deterministic=self.options.deterministic)
@@ -148,45 +128,12 @@ class Run:
     # --------------------------------------------------------------------------------------------- stage by stage
 
     def _set_out(self, leg: Leg) -> None:
-        """Builds what a leg needs of its own: optimizer, loader, evaluator, what is frozen."""
-        options, train = leg.options, leg.options.train
+        """Takes what a leg has of its own, as it is at this step."""
         self.leg = leg
-        model.freeze(self.model, self.options.lora, train.trainable)
-        self.freezing = Freezing(self.model, options.frozen)
-        mines = {options.mining.warmup_steps + 1} if options.mining and options.mining.warmup_steps else set()
-        self.switches = {*self.freezing.switches, *mines, *curriculum.changes(options, leg.steps)}
-        self.optimizer = optim.build(self.model, options.optimizer)
-        self.freezing.apply(self.step - leg.first + 1)
-        self.forward = self.ranks.shared(self.model, self.options)
-        self.loader = Loader(
-            leg.data.train,
-            options,
-            Position(),
-            rank=self.ranks.rank,
-            world=self.ranks.world,
-            total_steps=leg.steps,
-        )
-        self.evaluator = Evaluator(
-            self.task, self.ask, self.precision, self.device, self.ranks, train.batch_size, options.evaluate.metrics
-        )
-
-    def _check(self, leg: Leg) -> None:
-        """Whether a later leg can be set out: that must not turn out after hours.
-
-        Raises:
-            SpecError: it cannot.
-        """
-        options, data, first = leg.options, leg.data, self.legs[0].data
-        if (data.text, data.inputs, data.outputs) != (first.text, first.inputs, first.outputs):
-            raise spec.SpecError(f"stages: {leg.name!r} has data of another shape than {self.legs[0].name!r}")
-        try:
-            model.freeze(self.model, options.lora, options.train.trainable)
-            Freezing(self.model, options.frozen)
-            optim.build(self.model, options.optimizer)
-            if options.curriculum:
-                curriculum.Eligible(data.train, options, leg.steps)
-        except spec.SpecError as error:
-            raise spec.SpecError(f"stages: {leg.name!r}: {error}") from None
+        self.outfit = Outfit(leg, self.model, self.options, self.ranks, self.step - leg.first + 1)
+        self.optimizer, self.loader = self.outfit.optimizer, self.outfit.loader
+        batch, metrics = leg.options.train.batch_size, leg.options.evaluate.metrics
+        self.evaluator = Evaluator(self.task, self.ask, self.precision, self.device, self.ranks, batch, metrics)
 
     def enter(self, leg: Leg) -> None:
         """Begins a leg, unless a checkpoint was taken in the midst of it."""
@@ -212,13 +159,12 @@ class Run:
         self.deferred.flush()
         if leg.options.train.eval_every and self.examined_at != self.step:
             self.examine()
-        if self.saved_at != self.step:
+        if self.saving.saved_at != self.step:
             self.save()
 
     def _back_to_best(self) -> None:
         """The weights that were best so far; those of now where none were measured."""
-        self._agree_on_best()
-        if self.best is None:
+        if self.saving.agreed().value is None:
             return
         found = files.load(self.folder / CHECKPOINTS / f"{files.BEST}.pt")
         self.ranks.load_model(self.model, found["ema"] or found["model"])
@@ -243,8 +189,8 @@ class Run:
         """One optimizer step, from the data to the row."""
         step, leg = self.step + 1, self.leg
         options = leg.options
-        if step - leg.first in self.switches:
-            self._switch(step - leg.first)
+        if step - leg.first in self.outfit.switches:
+            self.log.regime_change(self.outfit.switch(step - leg.first))
         rate = optim.learning_rate(step - leg.first, options.optimizer.lr, options.schedule, leg.steps)
         optim.set_learning_rate(self.optimizer, rate)
         rehearsal.before_batch(options.rehearsal, step)
@@ -252,7 +198,7 @@ class Run:
             loss = self.backward(self.loader.next_group(step - leg.first), step - leg.first)
         rehearsal.mid_step(options.rehearsal, step)
         self.precision.unscale(self.optimizer)
-        norm = self.ranks.whole(clip(self.model, options.train.clip_norm))
+        norm = self.ranks.whole(optim.clip(self.outfit.weights, options.train.clip_norm))
         self.precision.step(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema:
@@ -262,23 +208,10 @@ class Run:
         if self.callbacks.wants("step_end"):
             self.deferred.flush()
             self._call("step_end")
-        if self.writer.ready:
-            self.settle()
+        if self.saving.ready:
+            self.saving.settle()
         if self.loader.epoch_over:
             self.end_epoch()
-
-    def _switch(self, step: int) -> None:
-        """Begins what begins with this step of the leg, and says so: the curve may jump."""
-        told = []
-        if step in self.freezing.switches:
-            learning, all_ = self.freezing.apply(step)
-            self.forward = self.ranks.shared(self.model, self.options)
-            told.append(f"{learning} of {all_} parameter tensors learn")
-        if self.leg.options.mining and step == self.leg.options.mining.warmup_steps + 1:
-            told.append(f"the hardest {100 * self.leg.options.mining.keep_ratio:g} % of each batch give a gradient")
-        if step in curriculum.changes(self.leg.options, self.leg.steps):
-            told.append("harder samples come in")
-        self.log.regime_change(f"{', '.join(told)} from here on")
 
     def backward(self, group: list[Micro], step: int) -> Tensor:
         """Adds up the gradient of a group of micro-batches; returns the loss, the mean over all their samples.
@@ -287,7 +220,7 @@ class Run:
         """
         total: Tensor | None = None
         for number, micro in enumerate(group, 1):
-            with self.ranks.accumulating(self.forward, last=number == len(group)):
+            with self.ranks.accumulating(self.outfit.forward, last=number == len(group)):
                 with self.precision.autocast():
                     loss = self._loss(micro, step)
                 if micro.share != 1.0:
@@ -300,27 +233,31 @@ class Run:
 
     def _loss(self, micro: Micro, step: int) -> Tensor:
         inputs, targets = self._moved(micro.inputs), self._moved(micro.targets)
-        logits, own = self.ask(self.forward, inputs, targets)
+        logits, own = self.ask(self.outfit.forward, inputs, targets)
         if self.leg.options.mining:
             return mining.hardest(self.task.losses(logits, targets), self.leg.options.mining, step)
         return self.task.mean(logits, targets) if own is None else own
 
     def report(self, rate: float, loss: Tensor, norm: Tensor) -> None:
         """Queues the row of this step. It is written when its numbers have left the device."""
-        if self.step % self.leg.options.train.log_every and self.step != self.total_steps:
+        logged = self.step % self.leg.options.train.log_every == 0 or self.step == self.total_steps
+        scale = self.precision.scale()
+        if not logged and not scale:  # a step that was skipped counts, logged or not
             return
         step, epoch, memory = self.step, self.loader.position.epoch, self._memory()
         tokens = self._tokens()
 
         def write(numbers: dict[str, float]) -> None:
+            if scale:
+                self._scaled(step, numbers)
+            if not logged:
+                return
             self.epoch_loss[0] += numbers["train_loss"]
             self.epoch_loss[1] += 1
-            if "loss_scale" in numbers:
-                self._scaled(step, numbers)
             self.log.step(step, learning_rate=rate, epoch=epoch, gpu_memory_mb=memory, **numbers, **tokens)
 
         found = self.ranks.total({"train_loss": loss})
-        self.deferred.put({**found, "grad_norm": norm, **self.precision.scale()}, write)
+        self.deferred.put({**found, "grad_norm": norm, **scale}, write)
 
     def _scaled(self, step: int, numbers: dict[str, float]) -> None:
         """Tells of a step that was skipped: its gradient was none. Finding the scale is no failure."""
@@ -359,103 +296,37 @@ class Run:
             self.ranks.alike(self.examined)
             found = self.evaluator(self.examined, self.leg.data.val, "val_", batches=batches)
         found |= self.ranks.lead(lambda: self._call("evaluation", found))
-        self.examined_at, self.saved_at = self.step, -1  # what is saved does not know of this yet
+        self.examined_at, self.saving.saved_at = self.step, -1  # what is saved does not know of this yet
         self.log.evaluation(self.step, **found)
         self.value = found.get(self.options.metric.name)
-        if self._better(self.value):
-            self._agree_on_best()
-            self._best_before, self.best, self.best_at = (self.best, self.best_at), self.value, self.step
+        if self.saving.improves(self.value, self.step):
             self.save(best=True)
 
-    def _better(self, value: float | None) -> bool:
-        sign = -1 if self.options.metric.direction == "min" else 1
-        if value is None or not math.isfinite(value):
-            return False
-        return self.best is None or (value - self.best) * sign > 0
-
-    def _agree_on_best(self) -> None:
-        """Only the process that leads learns that the best checkpoint could not be written."""
-        self.best, self.best_at = self.ranks.lead(self._settled_best)
-
-    def _settled_best(self) -> tuple[float | None, int | None]:
-        self.settle()
-        return self.best, self.best_at
-
     def checkpoint_due(self) -> bool:
-        """Whether to save after this step: by steps, and by epochs where the plan is in epochs.
-
-        The best model is no matter here: `examine` has saved it.
-        """
-        plan = self.leg.options.train
-        if self.saved_at == self.step:
-            return False
-        if plan.checkpoint_every and self.step % plan.checkpoint_every == 0:
-            return True
-        if plan.epochs is None or not plan.checkpoint_epochs or not self.loader.epoch_over:
-            return False
-        return should_checkpoint(self.loader.position.epoch, plan.epochs, every=plan.checkpoint_epochs)
+        return self.saving.due(self.step, self.leg.options.train, self.loader)
 
     def save(self, *, best: bool = False) -> None:
         """Saves everything that a restart needs, unless it is poisoned: a sound checkpoint must not be lost to NaN."""
         self.deferred.flush()
-        self.settle()
+        self.saving.settle()
         if not self.sound():
             self.log.note(f"no checkpoint was written at step {self.step}: the state is not finite")
             return
         with self.log.phase(Phase.CHECKPOINT):
-            state = self.state_dict()
-            state = copied(state) if self.ranks.leads else {}
-        self.saved_at = self.step
-        value = self.value if self.examined_at == self.step else None
-        if self.ranks.leads:
-            self._submitted = self.step
-            self.writer.submit(partial(self._write, state, value, best=best))
-        if not self.options.checkpoints.background:
-            self.settle()
-
-    def _write(self, state: dict[str, Any], value: float | None, *, best: bool) -> Written:
-        """Writes a checkpoint and removes what retention keeps no more. Runs beside the training."""
-        keep, metric = self.options.checkpoints, self.options.metric
-        note = {"run_id": self.log.run_id, "metric": metric.name}
-        path = files.save_step(self.folder, state, value=value, note=note, best=best)
-        policy = retention.Policy(keep.keep_last, keep.keep_best, keep.keep_every, metric.direction)
-        remark = ""
-        try:
-            retention.prune(self.folder, policy, newest=state["step"])
-        except OSError as error:
-            remark = f"an old checkpoint could not be removed: {error}"
-        return Written(path, state["step"], {} if state["best"] is None else {metric.name: state["best"]}, remark)
-
-    def settle(self) -> bool:
-        """Waits for the checkpoint under way, if any, and tells of it; returns whether the last one was written."""
-        try:
-            done = self.writer.take()
-        except OSError as error:
-            self.written = False
-            if self.best_at == self._submitted:  # the best that there is on disk is the one before
-                self.best, self.best_at = self._best_before
-            self.log.note(f"no checkpoint was written at step {self._submitted}: {error}")
-            return False
-        if done is not None:
-            self.written = True
-            self.log.checkpoint_saved(done.path, step=done.step, **done.best)
-            if done.remark:
-                self.log.note(done.remark)
-            self._call("checkpoint_saved", step=done.step, checkpoint=done.path)
-        return self.written
+            self.saving.submit(self.state_dict(), self.value if self.examined_at == self.step else None, best=best)
 
     def _kept(self) -> bool:
         """Saves what the last step has made, and tries once more where the disk refuses it; the same on all ranks."""
-        if self.saved_at != self.step:
+        if self.saving.saved_at != self.step:
             self.save()
-        if self.ranks.lead(self.settle):
+        if self.saving.settled():
             return True
-        self.save(best=self.best_at == self.step)
-        return self.ranks.lead(self.settle)
+        self.save(best=self.saving.best.step == self.step)
+        return self.saving.settled()
 
     def sound(self) -> bool:
         """Whether the last row and all weights are finite."""
-        finite = (self.ranks.whole(parameter.detach().isfinite().all()) for parameter in self.model.parameters())
+        finite = (self.ranks.whole(parameter.detach().isfinite().all()) for parameter in self.outfit.weights)
         weights = torch.stack(list(finite))
         return self.ranks.all_true(weights.all() & self.deferred.healthy)
 
@@ -466,7 +337,7 @@ class Run:
         self.deferred.flush()
         if kill.save_checkpoint:
             self._kept()
-        self.settle()
+        self.saving.settle()
 
     def finish(self) -> None:
         """Writes the result.
@@ -492,10 +363,18 @@ class Run:
 
     def close(self) -> None:
         """Ends the helpers: the thread that writes checkpoints, the processes that read data."""
-        self.writer.close()
+        self.saving.close()
         self.loader.close()
 
     # --------------------------------------------------------------------------------------------------- details
+
+    @property
+    def best(self) -> float | None:
+        """The best value of the primary metric so far."""
+        return self.saving.best.value
+
+    def _saved(self, path: Path, step: int) -> None:
+        self._call("checkpoint_saved", step=step, checkpoint=path)
 
     def _call(
         self,
@@ -542,26 +421,3 @@ class Run:
             return nullcontext()
         self._compiled = True
         return self.log.phase(Phase.COMPILE)
-
-
-def _check_metric(run: Run) -> None:
-    """Whether the metric that counts, and those asked for, can be had.
-
-    Raises:
-        SpecError: they cannot.
-    """
-    options, task = run.options, run.task
-    for leg in run.legs:
-        scores.check(leg.options.evaluate.metrics, task.name, leg.data.outputs)
-    known = ["val_loss", *(f"val_{name}" for name in (*task.names, *options.evaluate.metrics))]
-    if options.metric.name not in known and not options.callbacks.evaluation:
-        what = f"a {task.name} task gives {', '.join(known)}; more by evaluate.metrics"
-        raise spec.SpecError(f"metric.name = {options.metric.name!r}: {what}")
-
-
-def clip(network: nn.Module, limit: float) -> Tensor:
-    """Clips the gradients to a total norm of `limit` (0: not at all); returns the norm that they had before."""
-    parameters = [parameter for parameter in network.parameters() if parameter.grad is not None]
-    if limit > 0:
-        return nn.utils.clip_grad_norm_(parameters, limit)
-    return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])

@@ -9,13 +9,15 @@ from __future__ import annotations
 import importlib.util
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainer.errors import SpecError
+from trainer.stages import Leg
+from trainer.tasks import Task
 
 Score = Callable[[Any, Any], float]
 """Of targets [samples] and logits [samples, outputs], as numpy arrays."""
@@ -37,10 +39,25 @@ def check(names: tuple[str, ...], task: str, outputs: int) -> None:
     for name in names:
         if name not in fit:
             raise SpecError(f"evaluate.metrics: {name!r} is none of {task}, which has {', '.join(fit) or 'no more'}")
-        if name in BINARY and outputs != 2:
+        if name in BINARY and outputs not in (0, 2):  # 0: only whoever wrote the data knows
             raise SpecError(f"evaluate.metrics: {name!r} is of two classes, and there are {outputs}; take recall")
     if names and importlib.util.find_spec("sklearn") is None:
         raise SpecError("evaluate.metrics: take scikit-learn: pip install 'training-checker[classical]'")
+
+
+def check_spec(task: Task, legs: Sequence[Leg]) -> None:
+    """Whether the metric that counts, and those asked for in each leg, can be had.
+
+    Raises:
+        SpecError: they cannot.
+    """
+    for leg in legs:
+        check(leg.options.evaluate.metrics, task.name, leg.data.outputs)
+    options = legs[0].options
+    known = ["val_loss", *(f"val_{name}" for name in (*task.names, *options.evaluate.metrics))]
+    if options.metric.name not in known and not options.callbacks.evaluation:
+        what = f"a {task.name} task gives {', '.join(known)}; more by evaluate.metrics"
+        raise SpecError(f"metric.name = {options.metric.name!r}: {what}")
 
 
 def scores(names: tuple[str, ...], logits: Tensor, targets: Tensor) -> dict[str, float]:
@@ -49,13 +66,13 @@ def scores(names: tuple[str, ...], logits: Tensor, targets: Tensor) -> dict[str,
     Args:
         names: as a spec names them.
         logits: [samples, outputs] of a classification, or the values of a regression.
-        targets: [samples].
+        targets: [samples], of a regression also [samples, values].
     """
     if not bool(logits.isfinite().all()):
         return dict.fromkeys(names, math.nan)
     found: dict[str, float] = {}
     for name in names:
-        value = _value(name, targets.numpy(), logits.float())
+        value = _value(name, targets.double().numpy() if name in REGRESSION else targets.numpy(), logits.double())
         if not math.isnan(value):
             found[name] = value
     return found
@@ -67,6 +84,7 @@ def _value(name: str, targets: Any, logits: Tensor) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UndefinedMetricWarning)
         warnings.filterwarnings("error", message=".*(single label|[Oo]nly one class|constant).*")
+        warnings.filterwarnings("ignore", message="y_pred contains classes not in y_true")
         try:
             return float(_scorers()[name](targets, logits))
         except (UndefinedMetricWarning, UserWarning, ValueError):
@@ -82,13 +100,12 @@ def _scorers() -> Mapping[str, Callable[[Any, Tensor], float]]:
     def valued(score: Callable[..., float]) -> Callable[[Any, Tensor], float]:
         return lambda targets, values: score(targets, values.reshape(targets.shape).numpy())
 
-    macro = {"average": "macro", "zero_division": math.nan}
     return {
-        "precision": guessed(metrics.precision_score, **macro),
-        "recall": guessed(metrics.recall_score, **macro),
-        "f1": guessed(metrics.f1_score, **macro),
+        "precision": guessed(_precision),
+        "recall": guessed(metrics.recall_score, average="macro", zero_division=math.nan),
+        "f1": guessed(metrics.f1_score, average="macro", zero_division=math.nan),
         "mcc": guessed(_matthews),
-        "balanced_accuracy": guessed(metrics.balanced_accuracy_score),
+        "balanced_accuracy": guessed(_balanced),
         "auroc": _auroc,
         "auprc": _auprc,
         "sensitivity": guessed(metrics.recall_score, pos_label=1, zero_division=math.nan),
@@ -99,9 +116,23 @@ def _scorers() -> Mapping[str, Callable[[Any, Tensor], float]]:
     }
 
 
+def _precision(targets: Any, guesses: Any) -> float:
+    """The mean over the classes; undefined where one that occurs is never guessed, else giving up on it would pay."""
+    from sklearn.metrics import precision_score  # type: ignore[import-untyped]  # noqa: PLC0415 - as above
+
+    return float(precision_score(targets, guesses, average=None, zero_division=math.nan).mean())
+
+
+def _balanced(targets: Any, guesses: Any) -> float:
+    """The mean recall of the classes that occur; undefined where there is but one."""
+    from sklearn.metrics import balanced_accuracy_score  # noqa: PLC0415 - as above
+
+    return float(balanced_accuracy_score(targets, guesses)) if len(set(targets.tolist())) > 1 else math.nan
+
+
 def _matthews(targets: Any, guesses: Any) -> float:
     """Undefined where only one class occurs on either side; scikit-learn calls that 0."""
-    from sklearn.metrics import matthews_corrcoef  # type: ignore[import-untyped]  # noqa: PLC0415 - as above
+    from sklearn.metrics import matthews_corrcoef  # noqa: PLC0415 - as above
 
     if len(set(targets.tolist())) < 2 or len(set(guesses.tolist())) < 2:
         return math.nan
@@ -109,9 +140,11 @@ def _matthews(targets: Any, guesses: Any) -> float:
 
 
 def _r2(targets: Any, values: Any) -> float:
+    """Of several values the mean over them; undefined where one of them never changes."""
     from sklearn.metrics import r2_score  # noqa: PLC0415 - as above
 
-    return float(r2_score(targets, values, force_finite=False)) if len(set(targets.tolist())) > 1 else math.nan
+    changes = (targets.reshape(len(targets), -1) != targets.reshape(len(targets), -1)[:1]).any(0)
+    return float(r2_score(targets, values, force_finite=False)) if changes.all() else math.nan
 
 
 def _auroc(targets: Any, logits: Tensor) -> float:

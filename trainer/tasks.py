@@ -49,11 +49,32 @@ def build(options: spec.Spec, data: Data) -> Task:
     if data.task and data.task != name:
         raise SpecError(f"task = {name!r}: the data is made for {data.task}")
     found = TASKS[name]
-    return replace(found, mean=lambda logits, targets: found.losses(logits, targets).mean()) if data.padded else found
+    if data.padded or not data.task:  # nobody knows whether your own data is padded
+        return replace(found, mean=lambda logits, targets: found.losses(logits, targets).mean())
+    return found
 
 
-def _own(losses: Callable[[Tensor, Tensor], Tensor], name: str) -> Task:
+def _own(function: Callable[[Tensor, Tensor], Tensor], name: str) -> Task:
+    def losses(logits: Tensor, targets: Tensor) -> Tensor:
+        found: object = function(logits, targets)
+        if not isinstance(found, Tensor) or found.shape != targets.shape[:1]:
+            what = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            raise SpecError(f"task = {name!r}: gives {what}; wanted is a loss for each of the {len(targets)} samples")
+        return found
+
     return Task(name, losses, lambda logits, targets: losses(logits, targets).mean(), _nothing, _no_more, ())
+
+
+def _shaped(fits: bool, task: str, logits: Tensor, targets: Tensor, wanted: str) -> None:
+    """Sees that logits answer the targets.
+
+    Raises:
+        SpecError: they do not.
+    """
+    if not fits:
+        kind = str(targets.dtype).removeprefix("torch.")
+        found = f"the model gives {tuple(logits.shape)} for targets of {tuple(targets.shape)}, {kind}"
+        raise SpecError(f"task = {task!r}: {found}; wanted are {wanted}, or a function of your own")
 
 
 # -------------------------------------------------------------------------------------------------------- language
@@ -61,8 +82,11 @@ def _own(losses: Callable[[Tensor, Tensor], Tensor], name: str) -> Task:
 
 def _language(logits: Tensor, targets: Tensor) -> Tensor:
     """The mean over the bytes of each sample, in nats; padding does not count."""
-    each = functional.cross_entropy(logits.transpose(1, 2).float(), targets, reduction="none", ignore_index=IGNORED)
-    return each.sum(1) / (targets != IGNORED).sum(1)
+    fits = logits.ndim == 3 and logits.shape[:2] == targets.shape and not targets.is_floating_point()
+    _shaped(fits, "language", logits, targets, "[samples, tokens, vocabulary] and whole numbers [samples, tokens]")
+    wanted = targets.long()
+    each = functional.cross_entropy(logits.transpose(1, 2).float(), wanted, reduction="none", ignore_index=IGNORED)
+    return each.sum(1) / (wanted != IGNORED).sum(1).clamp(min=1)
 
 
 def _language_mean(logits: Tensor, targets: Tensor) -> Tensor:
@@ -71,12 +95,14 @@ def _language_mean(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _language_sums(logits: Tensor, targets: Tensor) -> Sums:
-    flat, wanted = logits.flatten(0, 1), targets.flatten()
+    flat, wanted = logits.flatten(0, 1), targets.long().flatten()
     nats = functional.cross_entropy(flat.float(), wanted, reduction="sum", ignore_index=IGNORED)
     return {"nats": nats, "right": (flat.argmax(1) == wanted).sum(), "bytes": (wanted != IGNORED).sum()}
 
 
 def _language_metrics(sums: Mapping[str, float]) -> dict[str, float]:
+    if not sums["bytes"]:
+        return {}
     return {"bits_per_byte": sums["nats"] / sums["bytes"] / math.log(2), "accuracy": sums["right"] / sums["bytes"]}
 
 
@@ -84,7 +110,9 @@ def _language_metrics(sums: Mapping[str, float]) -> dict[str, float]:
 
 
 def _classification(logits: Tensor, targets: Tensor) -> Tensor:
-    return functional.cross_entropy(logits.float(), targets, reduction="none")
+    fits = logits.ndim == 2 and targets.shape == logits.shape[:1] and not targets.is_floating_point()
+    _shaped(fits, "classification", logits, targets, "[samples, classes] and whole numbers [samples]")
+    return functional.cross_entropy(logits.float(), targets.long(), reduction="none")
 
 
 def _classification_mean(logits: Tensor, targets: Tensor) -> Tensor:
@@ -104,12 +132,19 @@ def _classification_metrics(sums: Mapping[str, float]) -> dict[str, float]:
 
 def _regression(values: Tensor, targets: Tensor) -> Tensor:
     """The mean squared error of each sample."""
-    error = (values.float().reshape(targets.shape) - targets).square()
+    error = (_like(values, targets) - targets.float()).square()
     return error.flatten(1).mean(1) if error.ndim > 1 else error
 
 
 def _regression_mean(values: Tensor, targets: Tensor) -> Tensor:
-    return functional.mse_loss(values.float().reshape(targets.shape), targets)
+    return functional.mse_loss(_like(values, targets), targets.float())
+
+
+def _like(values: Tensor, targets: Tensor) -> Tensor:
+    """Values in the shape of the targets: [samples] and [samples, 1] are the same."""
+    fits = values.numel() == targets.numel() and len(values) == len(targets)
+    _shaped(fits, "regression", values, targets, "as many values as targets")
+    return values.float().reshape(targets.shape)
 
 
 def _nothing(_logits: Tensor, _targets: Tensor) -> Sums:

@@ -175,8 +175,13 @@ def _checkpoints(record: Record) -> Iterator[Check]:
             if not path.with_suffix("").exists():
                 told = "vouches for a checkpoint that is not there"
                 yield _bad(f"{contract.CHECKPOINTS}/{path.name}", told)
-        elif path.is_file() and not path.name.startswith("."):
+        elif path.is_file() and not path.name.startswith(".") and not _is_note(path):
             yield from _read_through(f"{contract.CHECKPOINTS}/{path.name}", _checkpoint(path))
+
+
+def _is_note(path: Path) -> bool:
+    """Whether it only says something about the checkpoint beside it: `step-00000400.json` of `step-00000400.pt`."""
+    return path.suffix == ".json" and path.with_suffix(".pt").exists()
 
 
 def _checkpoint(path: Path) -> Iterator[Check]:

@@ -29,11 +29,12 @@ from checker import cli, replay
 from checker.finding import Severity
 from checker.run import Run as Watched
 from checker.terms import Moment
-from trainer import checkpoint, model, spec
-from trainer.evaluate import evaluate
+from trainer import spec
+from trainer.checkpoints import files
+from trainer.data.text import Windows
 from trainer.launch import Order, launch
 from trainer.log import RunLog
-from trainer.precision import Precision
+from trainer.run import Run
 
 CLOCK = frozenset({"stall", "crash", "throughput", "checkpoint_overdue", "budget"})
 """Rules that go by the clock say something about the machine here, not about the configuration."""
@@ -149,13 +150,9 @@ def held_out_loss(folder: Path) -> float:
     if not path.exists():
         return float("inf")
     options = spec.build(config(folder), where=str(folder))
-    network = model.build(options.model)
-    network.load_state_dict(checkpoint.load(path)["model"])
-    device = torch.device("cpu")
-    text = held_out()
-    batches = -(-len(text) // (options.model.context * options.train.batch_size))
-    whole = options.model_copy(update={"train": options.train.model_copy(update={"eval_batches": batches})})
-    loss = evaluate(network, text, whole, Precision("fp32", device), device)["val_loss"]
+    run = Run(options)
+    run.model.load_state_dict(files.load(path)["model"])
+    loss = run.evaluator(run.model, Windows(held_out(), options.context), "val_")["val_loss"]
     return loss if loss == loss else float("inf")  # noqa: PLR0124 - NaN
 
 
@@ -165,4 +162,4 @@ def held_out() -> torch.Tensor:
     text = b"".join(
         path.read_bytes() for path in sorted((Path(sysconfig.get_paths()["stdlib"]) / "email").glob("*.py"))
     )
-    return torch.frombuffer(bytearray(text[:HELD_OUT]), dtype=torch.uint8).long()
+    return torch.frombuffer(bytearray(text[:HELD_OUT]), dtype=torch.uint8)

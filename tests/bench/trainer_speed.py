@@ -5,9 +5,9 @@ that they arrive at the same weights is checked. The loop by hand logs nothing; 
 
 Each contestant is compared with the loop by hand in lockstep: both train in one process, and after each step the one
 waits while the other makes its own, so that whatever slows the machine down slows them both. A step is timed from the
-begin of one forward pass to the begin of the next, by the same hook in both models. That is done in several processes:
-where in memory a process happens to put things makes some percent of difference. With a GPU, `trainer_speed_gpu.py`
-follows.
+begin of one forward pass to the begin of the next, by the same hook in both models; the loop by hand against itself is
+the control. That is done in several processes: where in memory a process happens to put things makes some percent of
+difference. With a GPU, `trainer_speed_gpu.py` follows.
 
 Usage: python tests/bench/trainer_speed.py [PROCESSES]
 """
@@ -44,19 +44,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from trainer import checkpoint, model, spec
-from trainer.data import Text
+from trainer import data, model, spec
+from trainer.checkpoints import randomness
+from trainer.data import Data
+from trainer.data.order import Order
 from trainer.log import RunLog
-from trainer.loop import Run, train
+from trainer.loop import train
+from trainer.run import Run
 
 RESULT = Path(__file__).parent / "results" / "trainer_speed.md"
-PROCESSES = 5
-ROUNDS = 8
+PROCESSES = 4
+ROUNDS = 4
 WARM_UP = 20
 """Steps at the begin of each run that do not count."""
 PEAK, WARM, FINAL = 1e-3, 10, 0.1
 """The schedule: a rate that rises for some steps, then falls as a cosine to a share of its peak."""
 CLIP, DECAY, BETAS, SEED = 1.0, 0.1, (0.9, 0.95), 1
+
+
+Watch = Callable[[nn.Module], object]
+"""Puts the hook into a model."""
 
 
 class Workload(NamedTuple):
@@ -102,7 +109,7 @@ class Task(NamedTuple):
 
     work: Workload
     options: spec.Spec
-    text: Text
+    data: Data
     order: Tensor
     folder: Path
     network: nn.Module
@@ -111,9 +118,9 @@ class Task(NamedTuple):
 # ------------------------------------------------------------------------------------------------- the contestants
 
 
-def ours(task: Task, watch: Callable[[nn.Module], None]) -> nn.Module:
+def ours(task: Task, watch: Watch) -> nn.Module:
     """As `trainer run` does it, in a folder that is there; the last step saves a checkpoint, which is not timed."""
-    run = Run(task.options, task.text)
+    run = Run(task.options)
     watch(run.model)
     with RunLog(task.folder, total_steps=run.total_steps) as log:
         run.start(task.folder, log, {})
@@ -121,16 +128,16 @@ def ours(task: Task, watch: Callable[[nn.Module], None]) -> nn.Module:
     return run.model
 
 
-def by_hand(task: Task, watch: Callable[[nn.Module], None]) -> nn.Module:
+def by_hand(task: Task, watch: Watch) -> nn.Module:
     """The least that trains."""
-    network, text, context = task.network, task.text.train, task.work.context
+    network, text, context = task.network, task.data.train.text, task.work.context
     watch(network)
     optimizer = adamw(network)
     offsets = torch.arange(context + 1)
     for step, windows in enumerate(torch.split(task.order, task.work.batch), 1):
         for group in optimizer.param_groups:
             group["lr"] = PEAK * share_of_peak(step, task.work.steps)
-        tokens = text[windows[:, None] * context + offsets]
+        tokens = text[windows[:, None] * context + offsets].long()
         loss = loss_of(network, tokens[:, :-1], tokens[:, 1:])
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), CLIP)
@@ -139,7 +146,7 @@ def by_hand(task: Task, watch: Callable[[nn.Module], None]) -> nn.Module:
     return network
 
 
-def lightning(task: Task, watch: Callable[[nn.Module], None]) -> nn.Module:
+def lightning(task: Task, watch: Watch) -> nn.Module:
     """CSVLogger, every step logged: loss, norm of the gradient, and the rate by its own monitor."""
     from lightning.pytorch import LightningModule, Trainer
     from lightning.pytorch.callbacks import LearningRateMonitor
@@ -178,7 +185,7 @@ def lightning(task: Task, watch: Callable[[nn.Module], None]) -> nn.Module:
     return task.network
 
 
-def hugging_face(task: Task, watch: Callable[[nn.Module], None]) -> nn.Module:
+def hugging_face(task: Task, watch: Watch) -> nn.Module:
     """Its Trainer, every step logged into its own state: loss, norm of the gradient and rate; nothing on disk."""
     from transformers import PrinterCallback, Trainer, TrainingArguments
 
@@ -220,7 +227,7 @@ def hugging_face(task: Task, watch: Callable[[nn.Module], None]) -> nn.Module:
     return task.network
 
 
-Contestant = Callable[[Task, Callable[[nn.Module], None]], nn.Module]
+Contestant = Callable[[Task, Watch], nn.Module]
 
 CONTESTANTS: dict[str, tuple[str | None, Contestant]] = {
     "the same by hand, as a control": (None, by_hand),
@@ -262,14 +269,14 @@ class Windows(Dataset[Any]):
     """The text as a data set that serves a whole batch at once, the fastest way that a DataLoader knows."""
 
     def __init__(self, task: Task) -> None:
-        self.text, self.context = task.text.train, task.work.context
+        self.text, self.context = task.data.train.text, task.work.context
         self.offsets = torch.arange(self.context + 1)
 
     def __len__(self) -> int:
         return (len(self.text) - 1) // self.context
 
     def __getitems__(self, indices: list[int]) -> Tensor:
-        return self.text[torch.tensor(indices)[:, None] * self.context + self.offsets]
+        return self.text[torch.tensor(indices)[:, None] * self.context + self.offsets].long()
 
 
 def batches(task: Task, *, named: bool = False) -> DataLoader[Any]:
@@ -284,16 +291,14 @@ def batches(task: Task, *, named: bool = False) -> DataLoader[Any]:
 def tasks(work: Workload, root: Path) -> Iterator[Task]:
     """The same task again and again, each in a folder of its own."""
     options = work.options()
-    text = Text.load(options.data)
-    count = (len(text.train) - 1) // work.context
+    found = data.load(options)
     # The order of our first epoch; were it another one, the weights at the end would tell.
-    generator = torch.Generator().manual_seed(SEED * 1_000_003)
-    order = torch.randperm(count, generator=generator)[: work.batch * work.steps]
+    order = Order(len(found.train), f"epoch 0 of seed {SEED}").numbers(0, work.batch * work.steps)
     for number in itertools.count():
         folder = root / f"{work.steps}-{number}"
         folder.mkdir()
-        checkpoint.seed_everything(SEED)
-        yield Task(work, options, text, order, folder, model.build(options.model))
+        randomness.seed_everything(SEED)
+        yield Task(work, options, found, order, folder, model.build(options, found))
 
 
 # ------------------------------------------------------------------------------------------------- the measurement
@@ -317,7 +322,7 @@ class Lockstep:
         for turn in self._turns:
             turn.acquire()
 
-    def watch(self, side: int) -> Callable[[nn.Module], None]:
+    def watch(self, side: int) -> Watch:
         """A function that puts the hook into the model of one side."""
 
         def hook(*_: object) -> None:
@@ -328,7 +333,7 @@ class Lockstep:
             self.wait(side)
             self._began[side] = time.perf_counter_ns()
 
-        return lambda network: (network.register_forward_pre_hook(hook), None)[1]
+        return lambda network: network.register_forward_pre_hook(hook)
 
     def pass_on(self, side: int) -> None:
         self._turns[1 - side].release()
@@ -342,20 +347,26 @@ def weights_of(network: nn.Module) -> float:
 
 
 def one_block(contestant: Contestant, hand_task: Task, own_task: Task) -> Block:
-    """The contestant's run on this thread, which is the main one, as usual; the loop by hand on another."""
+    """Both runs on threads made for them: on the main one memory is served differently, which makes percents."""
     both, weights = Lockstep(), [0.0, 0.0]
 
-    def other() -> None:
-        both.wait(0)
-        weights[0] = weights_of(by_hand(hand_task, both.watch(0)))
-        both.pass_on(0)
+    def run(side: int, loop: Contestant, task: Task) -> None:
+        both.wait(side)
+        try:
+            weights[side] = weights_of(loop(task, both.watch(side)))
+        finally:
+            both.pass_on(side)
 
     gc.collect()  # what earlier runs left behind is not for this one to pay
-    thread = threading.Thread(target=other)
-    thread.start()
-    weights[1] = weights_of(contestant(own_task, both.watch(1)))
+    threads = [
+        threading.Thread(target=run, args=(side, loop, task))
+        for side, (loop, task) in enumerate([(by_hand, hand_task), (contestant, own_task)])
+    ]
+    for thread in threads:
+        thread.start()
     both.pass_on(1)
-    thread.join()
+    for thread in threads:
+        thread.join()
     hand, own = ([nanos / 1000 for nanos in periods[WARM_UP:]] for periods in both.periods)
     assert len(hand) == len(own) == own_task.work.steps - 1 - WARM_UP, "one forward pass per step, no more"
     return Block(hand, own, abs(weights[1] / weights[0] - 1))

@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,10 +29,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from trainer import checkpoint, model, spec
-from trainer.data import Text
+import trainer.data
+from trainer import model, spec
+from trainer.checkpoints import randomness
+from trainer.data import Data
+from trainer.data.order import Order
 from trainer.log import RunLog
-from trainer.loop import Run, train
+from trainer.loop import train
+from trainer.run import Run
 
 PEAK, WARM, FINAL = 6e-4, 10, 0.1
 CLIP, DECAY, BETAS, SEED = 1.0, 0.1, (0.9, 0.95), 1
@@ -106,9 +111,9 @@ Watch = Callable[[Optimizer], None]
 # ------------------------------------------------------------------------------------------------- the contestants
 
 
-def ours(setup: Setup, text: Text, folder: Path, watch: Watch) -> nn.Module:
+def ours(setup: Setup, _data: Data, folder: Path, watch: Watch) -> nn.Module:
     """As `trainer run` does it, every step logged; the last step saves a checkpoint, which is not timed."""
-    run = Run(setup.options(), text)
+    run = Run(setup.options())
     watch(run.optimizer)
     with RunLog(folder, total_steps=run.total_steps) as log:
         run.start(folder, log, {})
@@ -116,19 +121,19 @@ def ours(setup: Setup, text: Text, folder: Path, watch: Watch) -> nn.Module:
     return run.model
 
 
-def by_hand(setup: Setup, text: Text, _folder: Path, watch: Watch) -> nn.Module:
+def by_hand(setup: Setup, data: Data, _folder: Path, watch: Watch) -> nn.Module:
     """The least that trains."""
     device = torch.device(setup.device)
-    checkpoint.seed_everything(SEED)
-    network = model.build(setup.options().model).to(device)
+    randomness.seed_everything(SEED)
+    network = model.build(setup.options(), data).to(device)
     forward: Any = torch.compile(network) if setup.compile else network
     optimizer = adamw(network)
     watch(optimizer)
     offsets = torch.arange(setup.context + 1)
-    for step, windows in enumerate(torch.split(order(setup, text), setup.batch), 1):
+    for step, windows in enumerate(torch.split(order(setup, data), setup.batch), 1):
         for group in optimizer.param_groups:
             group["lr"] = rate(step, setup.steps)
-        both = text.train[windows[:, None] * setup.context + offsets]
+        both = data.train.text[windows[:, None] * setup.context + offsets].long()
         tokens, targets = (moved(part, device) for part in (both[:, :-1], both[:, 1:]))
         with torch.autocast(setup.device, dtype=torch.bfloat16):
             logits = forward(tokens)
@@ -160,12 +165,11 @@ def rate(step: int, steps: int) -> float:
     return PEAK * (FINAL + (1 - FINAL) * left)
 
 
-def order(setup: Setup, text: Text) -> Tensor:
+def order(setup: Setup, data: Data) -> Tensor:
     """The windows of our first epoch, in its order."""
-    count = (len(text.train) - 1) // setup.context
+    count = len(data.train)
     assert count >= setup.batch * setup.steps, f"the text has {count} windows only"
-    generator = torch.Generator().manual_seed(SEED * 1_000_003)
-    return torch.randperm(count, generator=generator)[: setup.batch * setup.steps]
+    return Order(count, f"epoch 0 of seed {SEED}").numbers(0, setup.batch * setup.steps)
 
 
 def moved(batch: Tensor, device: torch.device) -> Tensor:
@@ -197,28 +201,28 @@ class Edges:
             act()
 
 
-def one_run(contestant: Callable[..., nn.Module], setup: Setup, text: Text, edges: Edges) -> float:
+def one_run(contestant: Callable[..., nn.Module], setup: Setup, data: Data, edges: Edges) -> float:
     """A whole run; returns a figure that tells its weights."""
     gc.collect()
     if setup.device == "cuda":
         torch.cuda.empty_cache()
     torch.compiler.reset()
     with tempfile.TemporaryDirectory() as folder:
-        network = contestant(setup, text, Path(folder), edges.watch)
+        network = contestant(setup, data, Path(folder), edges.watch)
     assert edges.done == setup.steps, f"{edges.done} optimizer steps, not {setup.steps}"
     return sum(float(parameter.detach().double().abs().sum()) for parameter in network.parameters())
 
 
-def seconds_per_step(name: str, setup: Setup, text: Text) -> tuple[float, float]:
+def seconds_per_step(name: str, setup: Setup, data: Data) -> tuple[float, float]:
     """Of one run, and its weights."""
     moments: list[float] = []
     edges = Edges(setup, *[lambda: moments.append(time.perf_counter())] * 2)
-    weights = one_run(CONTESTANTS[name], setup, text, edges)
+    weights = one_run(CONTESTANTS[name], setup, data, edges)
     begin, end = moments
     return (end - begin) / (setup.steps - setup.warm_up), weights
 
 
-def warned_waits(name: str, setup: Setup, text: Text) -> list[str]:
+def warned_waits(name: str, setup: Setup, data: Data) -> list[str]:
     """What torch itself calls a synchronization, of all counted steps (`torch.cuda.set_sync_debug_mode`)."""
     edges = Edges(
         setup,
@@ -227,26 +231,27 @@ def warned_waits(name: str, setup: Setup, text: Text) -> list[str]:
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        one_run(CONTESTANTS[name], setup, text, edges)
+        one_run(CONTESTANTS[name], setup, data, edges)
     return [f"{item.filename}:{item.lineno}" for item in caught if WARNING in str(item.message)]
 
 
-def traced_waits(name: str, setup: Setup, text: Text) -> dict[str, int]:
+def traced_waits(name: str, setup: Setup, data: Data) -> dict[str, int]:
     """Calls of the CUDA runtime that wait, of all counted steps, as the profiler saw them; it makes some itself."""
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     profiler = torch.profiler.profile(activities=activities)
-    one_run(CONTESTANTS[name], setup, text, Edges(setup, profiler.start, profiler.stop))
+    one_run(CONTESTANTS[name], setup, data, Edges(setup, profiler.start, profiler.stop))
     return {item.key: item.count for item in profiler.key_averages() if item.key in WAITS}
 
 
 @contextmanager
 def vocabulary(size: int) -> Iterator[None]:
     """The built-in model reads bytes; here its tables are as large as those of GPT-2."""
-    before, model.VOCABULARY = model.VOCABULARY, size
+    load = trainer.data.load
+    trainer.data.load = lambda options: replace(load(options), outputs=size)
     try:
         yield
     finally:
-        model.VOCABULARY = before
+        trainer.data.load = load
 
 
 def flops_per_token(network: nn.Module, setup: Setup) -> float:
@@ -267,14 +272,14 @@ def peak_flops() -> float | None:
     return next((flops for part, flops in PEAK_FLOPS.items() if part in name), None)
 
 
-def rows(setup: Setup, text: Text) -> Iterator[str]:
+def rows(setup: Setup, data: Data) -> Iterator[str]:
     """A line of the table for each contestant, in turn measured over some rounds; the first round does not count."""
     with torch.device("meta"):
-        flops = flops_per_token(model.build(setup.options().model), setup)
+        flops = flops_per_token(model.build(setup.options(), data), setup)
     chance, taken, weights = random.Random(0), {name: [] for name in CONTESTANTS}, {}
     for turn in range(setup.rounds + 1):
         for name in chance.sample(list(CONTESTANTS), len(CONTESTANTS)):
-            seconds, weights[name] = seconds_per_step(name, setup, text)
+            seconds, weights[name] = seconds_per_step(name, setup, data)
             if turn:
                 taken[name].append(seconds)
     first, second = weights.values()
@@ -287,15 +292,15 @@ def rows(setup: Setup, text: Text) -> Iterator[str]:
         if setup.device == "cuda":
             peak = peak_flops()
             cells.append("?" if peak is None else f"{flops * tokens / each / peak:.1%}")
-            cells += waits(name, setup, text)
+            cells += waits(name, setup, data)
         yield f"| {name}{', compiled' if setup.compile else ''} | " + " | ".join(cells) + " |"
     yield f"| *weights apart by* | {abs(first / second - 1):.1g} |"
 
 
-def waits(name: str, setup: Setup, text: Text) -> list[str]:
+def waits(name: str, setup: Setup, data: Data) -> list[str]:
     """Per step, as torch tells it and as the profiler does."""
     counted = setup.steps - setup.warm_up
-    warned, traced = warned_waits(name, setup, text), traced_waits(name, setup, text)
+    warned, traced = warned_waits(name, setup, data), traced_waits(name, setup, data)
     for place in sorted(set(warned)):
         print(f"{name}: waits at {place}", file=sys.stderr)
     inside = ", ".join(f"{call} {count}" for call, count in traced.items())
@@ -305,9 +310,9 @@ def waits(name: str, setup: Setup, text: Text) -> list[str]:
 def report(setups: tuple[Setup, ...] = (EAGER, COMPILED)) -> str:
     """The section of the result."""
     one = setups[0]
-    text = Text.load(one.options().data)
     with vocabulary(one.vocabulary):
-        lines = [line for setup in setups for line in rows(setup, text)]
+        data = trainer.data.load(one.options())
+        lines = [line for setup in setups for line in rows(setup, data)]
     where = torch.cuda.get_device_name() if one.device == "cuda" else "the CPU"
     shape = f"{one.layers} layers, {one.heads} heads, width {one.width}, context {one.context}"
     return "\n".join(

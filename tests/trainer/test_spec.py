@@ -1,6 +1,10 @@
+import json
+from pathlib import Path
+
 import pytest
 
 from trainer import spec
+from trainer.spec.keys import sections
 
 
 @pytest.mark.parametrize(
@@ -23,14 +27,86 @@ from trainer import spec
         ({"train": {"batch_size": 4}}, "train: give either steps or epochs"),
         ({"schedule": {"warmup_steps": 9, "decay_steps": 9}}, "schedule: warmup_steps 9 leave nothing of"),
         ({"metric": {"name": "val_accuracy"}}, 'direction of val_accuracy is "max", not "min"'),
-        ({"device": "gpu"}, "device = 'gpu': string should match"),
+        ({"device": "gpu"}, """device = 'gpu': give "auto", "cpu", "cuda", or "cuda:1" for one of several"""),
+        ({"metric": {"name": "loss"}}, """metric.name = 'loss': begins with "val_\""""),
+        ({"steps": 5}, "steps = 5: there is no such key; did you mean train.steps or budget.steps"),
+        ({"model": {"batch_size": 5}}, "model.batch_size = 5: there is no such key; did you mean train.batch_size?"),
+        ({"colour": "red"}, "colour = 'red': there is no such key"),
+        ({"model": {"kind": "mlp", "heads": 2}}, "model.heads = 2: is a key of kind gpt, and this is mlp"),
+        ({"model": {"channels": [2]}}, "model.channels = [2]: is a key of kind cnn, and this is gpt"),
+        (
+            {"data": {"kind": "a:b", "path": "x"}},
+            "data.path = 'x': is a key of kind text or jsonl or csv, and this is a:b",
+        ),
+        (
+            {"data": {"kind": "digits", "options": {}}},
+            "data.options = {}: is a key of kind your own, and this is digits",
+        ),
+        (
+            {"data": {"kind": "mixture", "sources": [{}, {"kind": "text", "path": "x", "max_bytes": 300}]}},
+            "data.sources.1.max_bytes = 300: is a key of kind stdlib-text, and this is text",
+        ),
+        ({"data": {"kind": "mixture", "sources": [{}]}}, "data.sources = [{}]: has at least 2 item(s)"),
+        (
+            {"model": {"kind": "gtp"}},
+            "model.kind = 'gtp': there is no such kind; known are gpt, mlp, cnn, and your own",
+        ),
+        ({"model": {"kind": 3}}, "model.kind = 3: there is no such kind"),
+        ({"model": {"kind": "m:"}}, "model.kind = 'm:': your own code is named as package.module:name"),
+        ({"model": "gpt"}, "model = 'gpt': is a table: [model]"),
+        ({"train": 3}, "train = 3: is a table: [train]"),
+        ({"task": "clasification"}, "or your own as package.module:name; did you mean 'classification'?"),
+        (
+            {"optimizer": {"groups": [{"match": "a"}, {"match": "("}]}},
+            "optimizer.groups.1.match = '(': is not a regular",
+        ),
+        ({"optimizer": {"groups": [{"match": "a", "lr": 2}]}}, "optimizer.groups.0.lr = 2: there is no such key; did"),
+        (
+            {"optimizer": {"groups": {"match": "a"}}},
+            "optimizer.groups = {'match': 'a'}: is a list of tables: [[optimizer.",
+        ),
+        ({"optimizer": {"betas": 0.9}}, "optimizer.betas = 0.9: is a list: […]"),
+        ({"stages": {"name": "a"}}, "stages = {'name': 'a'}: is a list of tables: [[stages]]"),
+        ({"stages": [{"kind": "eval"}]}, "stages.0.name: is missing"),
+        (
+            {"stages": [{"name": "a", "kind": "pre"}]},
+            "stages.0.kind = 'pre': input should be 'pretrain', 'finetune' or",
+        ),
+        ({"frozen": [{"match": "x"}]}, "frozen.0.until_step: is missing"),
+        ({"lora": {"targets": "head"}}, "lora.targets = 'head': is a list: […]"),
+        ({"lora": {"targets": []}}, "lora.targets = []: has at least 1 item(s)"),
+        (
+            {"callbacks": {"step_end": ["f"]}},
+            "callbacks.step_end.0 = 'f': your own code is named as package.module:name",
+        ),
+        ({"evaluate": {"metrics": ["recal"]}}, "evaluate.metrics.0 = 'recal': input should be"),
+        ({"mirrors": ["wand"]}, "did you mean 'wandb'?"),
+        ({"warm_start": {"source": ""}}, "warm_start.source = '': is empty"),
+        ({"schedule": {"kind": "one-cycle", "warmup_steps": 3}}, "schedule: one-cycle has a rise of its own"),
+        ({"data": {"kind": "csv", "path": "x"}}, "data: name either text"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
 def test_a_fault_is_named_with_place_value_and_remedy(document, said):
     with pytest.raises(spec.SpecError) as caught:
         spec.build({"train": {"steps": 1}} | document, where="x.toml")
-    assert said in str(caught.value)
+    first, *faults = str(caught.value).splitlines()
+    assert first == "x.toml: 1 thing(s) to correct"
+    assert len(faults) == 1
+    assert said in faults[0]
+
+
+def test_a_fault_below_is_not_told_again_above():
+    sources = [{"kind": "text"}, {"kind": "txt"}]
+    with pytest.raises(spec.SpecError) as caught:
+        spec.build({"train": {"steps": 1}, "data": {"kind": "mixture", "sources": sources}}, where="x.toml")
+    _, *faults = str(caught.value).splitlines()
+    assert [fault.split(":")[0].strip() for fault in faults] == ["data.sources.0.path", "data.sources.1.kind = 'txt'"]
+
+
+def test_a_key_that_is_misspelled_in_a_list_is_named_with_its_number():
+    with pytest.raises(spec.SpecError, match=r"groups\.1\.macth = 'b': .*; did you mean optimizer\.groups\.1\.match\?"):
+        spec.build({"train": {"steps": 1}, "optimizer": {"groups": [{"match": "a"}, {"macth": "b"}]}}, where="x.toml")
 
 
 def test_all_faults_are_listed_at_once():
@@ -101,9 +177,95 @@ def test_markdown_without_a_toml_block_is_explained(tmp_path):
         spec.read_toml(tmp_path / "next.md")
 
 
-def test_a_spec_survives_the_way_through_json(small):
-    built = small(optimizer={"betas": [0.8, 0.9]})
-    assert spec.build(built.model_dump(mode="json"), where="") == built
+@pytest.mark.parametrize("order", [1, -1], ids=["kind-last", "kind-first"])
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["model.width=32", "model.kind=mlp"], {"kind": "mlp", "width": 32}),
+        (["model.options={wide=3}", "model.kind=a:B"], {"kind": "a:B", "options": {"wide": 3}}),
+        (["model.layers=7", "model.kind=gpt"], {"kind": "gpt", "layers": 7, "context": 16, "heads": 2, "width": 16}),
+    ],
+    ids=["another-kind", "own-kind", "the-same-kind"],
+)
+def test_settings_may_come_in_any_order(small_toml, settings, expected, order):
+    found = spec.load(small_toml, settings=settings[::order])
+    assert found.model.model_dump(include=expected.keys()) == expected
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "expected"),
+    [
+        ({}, {"model": {"kind": "mlp"}}, {"model": {"kind": "mlp"}}),
+        ({"model": {"heads": 2}}, {"model": {"width": 8}}, {"model": {"heads": 2, "width": 8}}),
+        ({"model": {"heads": 2}}, {"model": {"kind": "gpt"}}, {"model": {"heads": 2, "kind": "gpt"}}),
+        ({"model": {"heads": 2}}, {"model": {"kind": "mlp", "width": 3}}, {"model": {"kind": "mlp", "width": 3}}),
+        ({"data": {"kind": "text", "path": "x"}}, {"data": {"kind": "digits"}}, {"data": {"kind": "digits"}}),
+        (
+            {"optimizer": {"kind": "sgd", "momentum": 0.5}},
+            {"optimizer": {"kind": "muon"}},
+            {"optimizer": {"kind": "muon", "momentum": 0.5}},
+        ),
+        ({"frozen": [{"match": "a"}, {"match": "b"}]}, {"frozen": [{"match": "c"}]}, {"frozen": [{"match": "c"}]}),
+        ({"train": {"steps": 3, "epochs": None}}, {"train": {"epochs": 2}}, {"train": {"epochs": 2}}),
+        ({"train": {"epochs": 3}}, {"train": {"steps": 2}}, {"train": {"steps": 2}}),
+        ({"budget": {"steps": 3}}, {"train": {"epochs": 2}}, {"budget": {"steps": 3}, "train": {"epochs": 2}}),
+    ],
+    ids=[
+        "nothing-below", "same-table", "same-kind-by-name", "another-kind", "another-kind-of-data",
+        "kinds-that-share-their-keys", "lists-are-replaced", "epochs-for-steps", "steps-for-epochs", "another-table",
+    ],
+)  # fmt: skip
+def test_what_lies_above_counts(below, above, expected):
+    assert spec.laid_over(below, above) == expected
+
+
+FULL = {
+    "name": "everything", "tags": ["a", "b"], "tiers": {"must_pass": 2.0}, "budget": {"steps": 9},
+    "task": "own.code:losses", "seed": 3, "device": "cuda:1", "deterministic": True, "mirrors": ["wandb"],
+    "model": {"kind": "own.code:Net", "options": {"depth": 3, "names": ["x"]}, "context": 8},
+    "lora": {"targets": ["head", r"blocks\.0\."]},
+    "data": {
+        "kind": "mixture",
+        "sources": [
+            {"kind": "text", "path": "a.txt", "weight": 3.0, "difficulty": "zlib"},
+            {"kind": "jsonl", "path": "b.jsonl", "text": "body", "bad_records": "skip"},
+            {"kind": "csv", "path": "c.csv", "features": ["x", "y"], "target": "z", "normalize": True},
+            {"kind": "own.code:load", "options": {"size": 3}},
+            {"kind": "digits"},
+            {},
+        ],
+    },
+    "loading": {"workers": 2},
+    "optimizer": {"kind": "muon", "betas": [0.8, 0.9], "groups": [{"match": "head", "weight_decay": 0.0}]},
+    "schedule": {"kind": "wsd", "warmup_steps": 3, "decay_steps": 8},
+    "train": {"epochs": 3, "precision": "bf16", "trainable": ["head"]},
+    "warm_start": {"source": "similar"}, "ema": {"decay": 0.9}, "curriculum": {"kind": "step"},
+    "mining": {"keep_ratio": 0.25},
+    "frozen": [{"match": "blocks", "until_step": 3}],
+    "stages": [{"name": "one", "train": {"steps": 3}}, {"name": "two", "kind": "eval", "data": {"kind": "digits"}}],
+    "evaluate": {"metrics": ["f1", "auroc"]}, "metric": {"name": "val_f1", "direction": "max"},
+    "checkpoints": {"keep_last": 3}, "callbacks": {"step_end": ["own.code:tell"]}, "distributed": {"strategy": "fsdp"},
+    "rehearsal": {"sigkill_at_step": 3, "expect": "crash"},
+}  # fmt: skip
+"""A spec that uses every table."""
+
+ZOO = sorted((Path(__file__).parents[2] / "experiments/zoo").glob("*.toml"))
+
+
+def test_the_full_spec_leaves_out_no_table():
+    said = {name for name, field in spec.Spec.model_fields.items() if any(sections(field.annotation))}
+    assert said <= FULL.keys()
+
+
+@pytest.mark.parametrize(
+    "document", [FULL, *(spec.read_toml(path) for path in ZOO)], ids=["full", *(path.stem for path in ZOO)]
+)
+def test_a_spec_survives_the_way_through_json(document):
+    built = spec.build(document, where="")
+    again = spec.build(json.loads(json.dumps(built.model_dump(mode="json"))), where="")
+    assert again == built
+    config = json.loads(json.dumps(spec.config(built)))
+    assert spec.config(spec.build(config, where="")) == config
 
 
 SECTIONS = "## exp-006.1\n\n```toml\n[train]\nsteps = 1\n```\n\n## exp-006.2\n\n```toml\n[train]\nsteps = 2\n```\n"

@@ -70,7 +70,7 @@ class Data:
         return [told for source in self.facts.get("sources", []) if (told := _left_out(source))]
 
 
-_LEFT_OUT = {"skipped": "malformed records skipped", "blank": "blank lines", "cut": "documents cut to the context"}
+_LEFT_OUT = {"skipped": "malformed and skipped", "blank": "blank", "cut": "cut to the context"}
 
 
 def _left_out(source: Mapping[str, Any]) -> str:
@@ -78,7 +78,7 @@ def _left_out(source: Mapping[str, Any]) -> str:
     if not counts:
         return ""
     first = f"; the first: {source['faults'][0]}" if source.get("faults") else ""
-    return f"{source.get('path')}: {source.get('records', 0):,} records, {', '.join(counts)}{first}"
+    return f"{source.get('path')}: {source.get('records', 0):,} records; {', '.join(counts)}{first}"
 
 
 class Micro(NamedTuple):

@@ -144,16 +144,6 @@ def text_file(source: TextFile, options: spec.Spec, where: str = "data") -> Data
     return _data(train, val, sources, source, split)
 
 
-def windows_of(path: Path, options: spec.Spec, where: str) -> tuple[FileWindows, Mapping[str, Any]]:
-    """All windows of a text file, for an examination on it, and what was found in it.
-
-    Raises:
-        SpecError: it cannot be read, or holds not even one window.
-    """
-    file, begin, facts = _opened(str(path), where)
-    return FileWindows(file, begin, file.size, context_of(options)), facts
-
-
 def _opened(path: str, where: str) -> tuple[Unchanged, int, dict[str, Any]]:
     """The file, where its text begins behind a mark, and what was found in it."""
     name = checked(path, where)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from trainer import spec
 from trainer.data import Data
-from trainer.errors import SpecError
+from trainer.errors import SpecError, listed
 from trainer.model.cnn import Convolutions
 from trainer.model.gpt import GPT
 from trainer.model.lora import UPDATES, adapt
 from trainer.model.mlp import Perceptron
-from trainer.named import load
+from trainer.named import load, raised
 from trainer.spec.model import Cnn, Gpt, Lora, Mlp
 
 
@@ -48,9 +49,7 @@ def _build(options: spec.Spec, data: Data) -> nn.Module:
     try:
         model = made(**chosen.options)
     except Exception as error:  # whatever somebody's own code raises is a fault of the spec here
-        raise SpecError(
-            f"model.kind = {chosen.kind!r} with {chosen.options}: {type(error).__name__}: {error}"
-        ) from error
+        raise SpecError(f"model.kind = {chosen.kind!r} with {chosen.options}: {raised(error)}") from error
     if not isinstance(model, nn.Module):
         raise SpecError(f"model.kind = {chosen.kind!r}: gives {type(model).__name__}, not a torch.nn.Module")
     return model
@@ -62,6 +61,11 @@ def _fits(kind: str, data: Data, *, text: bool = False, dimensions: int | None =
         raise SpecError(f"model.kind = {kind!r}: learns from {wanted}, and data.kind gives {_shape(data)}")
     if dimensions is not None and len(data.inputs) != dimensions:
         raise SpecError(f"model.kind = {kind!r}: learns from channels x height x width; the data gives {_shape(data)}")
+    if not data.outputs:
+        raise SpecError(
+            f"model.kind = {kind!r}: your own data does not say how many classes or values to predict; take a model of "
+            "your own as package.module:Net"
+        )
 
 
 def _shape(data: Data) -> str:
@@ -74,12 +78,14 @@ def freeze(model: nn.Module, lora: Lora | None, patterns: tuple[str, ...]) -> No
     Raises:
         SpecError: nothing is left to train.
     """
+    free = [name for name, _ in model.named_parameters() if lora is None or name.rpartition(".")[2] in UPDATES]
+    wanted = {name for name in free if not patterns or any(re.search(pattern, name) for pattern in patterns)}
+    if not free:
+        raise SpecError("model: has no parameters, so there is nothing to train")
+    if not wanted:
+        raise SpecError(f"train.trainable = {', '.join(patterns)}: leaves nothing to train; there are {listed(free)}")
     for name, parameter in model.named_parameters():
-        wanted = not patterns or any(re.search(pattern, name) for pattern in patterns)
-        parameter.requires_grad_(wanted and (lora is None or name.rpartition(".")[2] in UPDATES))
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        names = ", ".join(name for name, _ in model.named_parameters())
-        raise SpecError(f"train.trainable = {', '.join(patterns)}: leaves nothing to train; there are {names}")
+        parameter.requires_grad_(name in wanted)
 
 
 Answer = tuple[Tensor, Tensor | None]
@@ -94,8 +100,13 @@ def asked(model: nn.Module) -> Ask:
         found: Any = forward(inputs, targets=targets) if with_targets else forward(inputs)
         if isinstance(found, Tensor):
             return found, None
-        if isinstance(found, Mapping):
-            return found["logits"], found.get("loss")
-        return found.logits, getattr(found, "loss", None)
+        get = found.get if isinstance(found, Mapping) else partial(getattr, found)
+        logits = get("logits", None)
+        if not isinstance(logits, Tensor):
+            what = f"{type(found).__name__} without logits that are a tensor"
+            raise SpecError(
+                f"model.kind: forward gives a {what}; wanted is a tensor, or a mapping or object with logits"
+            )
+        return logits, get("loss", None)
 
     return ask

@@ -8,11 +8,10 @@ from __future__ import annotations
 import math
 import re
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.errors import SpecError
+from trainer.errors import SpecError, listed
 from trainer.spec.model import Lora
 
 UPDATES = ("lora_down", "lora_up")
@@ -25,8 +24,8 @@ class LoraLinear(nn.Linear):
     def __init__(self, base: nn.Linear, options: Lora) -> None:
         super().__init__(base.in_features, base.out_features, bias=base.bias is not None, device="meta")
         self.weight, self.bias = base.weight, base.bias
-        self.lora_down = nn.Parameter(torch.empty(options.rank, base.in_features))
-        self.lora_up = nn.Parameter(torch.zeros(base.out_features, options.rank))
+        self.lora_down = nn.Parameter(base.weight.new_empty(options.rank, base.in_features))
+        self.lora_up = nn.Parameter(base.weight.new_zeros(base.out_features, options.rank))
         self.lora_drop = nn.Dropout(options.dropout)
         self.scale = options.alpha / options.rank
         nn.init.kaiming_uniform_(self.lora_down, a=math.sqrt(5))
@@ -42,11 +41,11 @@ def adapt(model: nn.Module, options: Lora) -> None:
     Raises:
         SpecError: no linear layer matches.
     """
-    linear = [name for name, module in model.named_modules() if type(module) is nn.Linear]
+    linear = [name for name, module in model.named_modules() if type(module) is nn.Linear and name]
     chosen = [name for name in linear if any(re.search(target, name) for target in options.targets)]
     if not chosen:
         wanted = ", ".join(options.targets)
-        raise SpecError(f"lora.targets = {wanted}: match no linear layer; there are {', '.join(linear) or 'none'}")
+        raise SpecError(f"lora.targets = {wanted}: match no linear layer; there are {listed(linear)}")
     for name in chosen:
         place, _, own = name.rpartition(".")
         parent = model.get_submodule(place)

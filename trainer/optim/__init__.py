@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainer.errors import SpecError
+from trainer.errors import SpecError, listed
 from trainer.optim.lion import Lion
 from trainer.optim.schedule import declared, learning_rate
 from trainer.optim.several import Several
 from trainer.spec.optimizer import Optimizer as Options
 
-__all__ = ["Moves", "build", "declared", "learning_rate", "parts", "set_learning_rate"]
+__all__ = ["Moves", "build", "clip", "declared", "learning_rate", "set_learning_rate"]
 
 Moves = Optimizer | Several
 Named = dict[str, nn.Parameter]
@@ -29,14 +30,25 @@ def build(model: nn.Module, options: Options) -> Moves:
         SpecError: this torch has no such optimizer, or a group matches no parameter.
     """
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    _check_groups(named, options)
     if options.kind == "muon":
         return _muon(model, named, options)
     return _plain(groups(named, options), options, named)
 
 
-def parts(optimizer: Moves) -> tuple[Optimizer, ...]:
-    """The optimizers that share the work; one alone where none does."""
-    return optimizer.optimizers if isinstance(optimizer, Several) else (optimizer,)
+def _check_groups(named: Named, options: Options) -> None:
+    """Sees that every group of the spec has parameters.
+
+    Raises:
+        SpecError: one matches none, or none that the groups before it have left.
+    """
+    left = list(named)
+    for number, wanted in enumerate(options.groups):
+        kept = [name for name in left if not re.search(wanted.match, name)]
+        if len(kept) == len(left):
+            what = f"optimizer.groups.{number}.match = {wanted.match!r}"
+            raise SpecError(f"{what}: matches no parameter that is left; there are {listed(left)}")
+        left = kept
 
 
 def _plain(found: Groups, options: Options, named: Named) -> Optimizer:
@@ -64,7 +76,7 @@ def _muon(model: nn.Module, named: Named, options: Options) -> Moves:
     muon = torch.optim.Muon(
         groups(inside, options), lr=options.lr, momentum=options.momentum, adjust_lr_fn="match_rms_adamw"
     )
-    return Several(muon, _plain(groups(rest, options, strict=False), options, rest)) if rest else muon
+    return Several(muon, _plain(groups(rest, options), options, rest)) if rest else muon
 
 
 def _inside(model: nn.Module, named: Named) -> Named:
@@ -73,25 +85,12 @@ def _inside(model: nn.Module, named: Named) -> Named:
     return {name: named[name] for name in layers[:-1] if name in named}
 
 
-def groups(named: Named, options: Options, *, strict: bool = True) -> Groups:
-    """Parameter groups: those of the spec by name, then matrices, then everything else, which does not decay.
-
-    Args:
-        named: the parameters.
-        options: the spec's.
-        strict: whether a group of the spec that matches nothing is a fault.
-
-    Raises:
-        SpecError: a group of the spec matches no parameter.
-    """
+def groups(named: Named, options: Options) -> Groups:
+    """Parameter groups: those of the spec by name, then matrices, then everything else, which does not decay."""
     found: Groups = []
     left = dict(named)
     for wanted in options.groups:
         mine = {name: left.pop(name) for name in list(left) if re.search(wanted.match, name)}
-        if not mine and strict:
-            raise SpecError(
-                f"optimizer.groups: {wanted.match!r} matches no parameter that is left; there are {_all(left)}"
-            )
         decay = options.weight_decay if wanted.weight_decay is None else wanted.weight_decay
         found += _by_shape(mine, decay, wanted.lr_scale, always=wanted.weight_decay is not None)
     return [group for group in (*found, *_by_shape(left, options.weight_decay, 1.0)) if group["params"]]
@@ -107,11 +106,14 @@ def _by_shape(named: Named, decay: float, scale: float, *, always: bool = False)
     ]
 
 
-def _all(named: Named) -> str:
-    names = list(named)
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or "none"
-
-
 def set_learning_rate(optimizer: Moves, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
+
+
+def clip(weights: Sequence[nn.Parameter], limit: float) -> Tensor:
+    """Clips the gradients to a total norm of `limit` (0: not at all); returns the norm that they had before."""
+    parameters = [parameter for parameter in weights if parameter.grad is not None]
+    if limit > 0:
+        return nn.utils.clip_grad_norm_(parameters, limit)
+    return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])

@@ -19,14 +19,14 @@ def learning_rate(step: int, peak: float, options: Schedule, total_steps: int) -
     if options.kind == "one-cycle":
         return _one_cycle(step, peak, options, end)
     if step <= options.warmup_steps:
-        return peak * step / options.warmup_steps
+        return peak * (step / options.warmup_steps)  # in this order, so that it arrives exactly
     since = step - options.warmup_steps
     if options.kind == "constant":
         return peak
     if options.kind == "step":
         return peak * math.pow(options.gamma, since // options.step_size)
     if options.kind == "wsd":
-        falls = max(round(end * options.decay_fraction), 1)
+        falls = max(min(round(end * options.decay_fraction), end - options.warmup_steps), 1)
         progress = min(max(step - (end - falls), 0) / falls, 1.0)
     else:
         progress = min(since / max(end - options.warmup_steps, 1), 1.0)
@@ -35,13 +35,13 @@ def learning_rate(step: int, peak: float, options: Schedule, total_steps: int) -
 
 
 def _one_cycle(step: int, peak: float, options: Schedule, end: int) -> float:
-    rises = max(options.pct_start * end - 1, 1)
+    rises = options.pct_start * end - 1  # as torch has it; of a run of few steps nothing may be left for the rise
     first = peak / options.div_factor
     last = first / options.final_div_factor
     at = step - 1  # torch counts its first step as 0, and arrives at the end with step `end` - 1
-    if at <= rises:
+    if at <= rises and rises > 0:
         return _between(first, peak, at / rises)
-    return _between(peak, last, min((at - rises) / max(end - 1 - rises, 1), 1.0))
+    return _between(peak, last, min((at - rises) / (end - 1 - rises), 1.0))
 
 
 def _between(begin: float, end: float, progress: float) -> float:
@@ -49,12 +49,15 @@ def _between(begin: float, end: float, progress: float) -> float:
 
 
 def declared(peak: float, options: Schedule, total_steps: int) -> dict[str, Any]:
-    """The schedule as `experiment.json` tells it, so that a checker can compare it with what is logged."""
+    """The schedule as `experiment.json` tells it, so that a checker can compare it with what is logged.
+
+    `final_lr` is that of the last step, which a decay may not have arrived at.
+    """
     end = options.decay_steps or total_steps
     return {
         "kind": options.kind,
         "peak_lr": peak,
         "warmup_steps": round(options.pct_start * end) if options.kind == "one-cycle" else options.warmup_steps,
         "decay_steps": None if options.kind == "constant" else end,
-        "final_lr": learning_rate(max(end, total_steps), peak, options, total_steps),
+        "final_lr": learning_rate(total_steps, peak, options, total_steps),
     }

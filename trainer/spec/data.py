@@ -21,10 +21,11 @@ class StdlibText(_Source):
 
     kind: Literal["stdlib-text"] = "stdlib-text"
     max_bytes: int = Field(default=1_000_000, ge=256)
+    """Where the text is cut off."""
     val_fraction: HeldOut = 0.1
-    """The end of the text."""
+    """Held out to examine on: the end of the text."""
     val_bytes: int | None = Field(default=None, ge=64)
-    """Takes precedence over `val_fraction`."""
+    """Bytes held out, in place of `val_fraction`."""
     difficulty: Literal["zlib"] | None = None
     """Score samples by how badly zlib packs them (packed size / size), for a curriculum."""
 
@@ -34,12 +35,13 @@ class TextFile(_Source):
 
     kind: Literal["text"]
     path: str
+    """Relative to the current folder."""
     val_fraction: HeldOut = 0.1
-    """The end of the file."""
+    """Held out to examine on: the end of the file."""
     val_path: str | None = None
     """A file to examine on, in place of a part of `path`."""
     difficulty: Literal["zlib"] | None = None
-    """As for stdlib-text."""
+    """Score samples by how badly zlib packs them, for a curriculum."""
 
 
 class Digits(_Source):
@@ -47,6 +49,7 @@ class Digits(_Source):
 
     kind: Literal["digits"]
     val_fraction: HeldOut = 0.2
+    """Held out to examine on."""
     split_seed: Count = 0
     """The split follows from this alone, so that runs with other seeds are examined on the same samples."""
 
@@ -60,7 +63,9 @@ class Records(_Source):
 
     kind: Literal["jsonl", "csv"]
     path: str
+    """Relative to the current folder."""
     text: str | None = None
+    """The field with the document."""
     features: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Numbers, in this order; a JSONL field may also be a list of numbers, of any nesting."""
     target: str | None = None
@@ -70,12 +75,15 @@ class Records(_Source):
     difficulty: str | None = None
     """The field with a score for a curriculum: the larger, the harder."""
     val_fraction: HeldOut = 0.1
+    """Held out to examine on."""
     val_path: str | None = None
+    """A file to examine on, in place of a part of `path`."""
     split_seed: Count = 0
+    """The split follows from this alone, so that runs with other seeds are examined on the same records."""
     bad_records: Literal["fail", "skip"] = "fail"
     """What happens when a record is malformed or lacks a field; either way it is counted, and the first are named."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
-    """Of a CSV file."""
+    """Of a CSV file, one character."""
 
     @model_validator(mode="after")
     def _text_or_features(self) -> Self:
@@ -92,6 +100,7 @@ class OwnData(_Source):
 
     kind: Own
     options: dict[str, Any] = Field(default_factory=dict)
+    """What it is called with."""
 
 
 def _kind(document: Any) -> str:

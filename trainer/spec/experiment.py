@@ -42,7 +42,9 @@ class Metric(Section):
     """The metric that the best checkpoint is chosen by."""
 
     name: str = Field(default="val_loss", pattern=r"^val_\w+$")
+    """One that an evaluation logs, with `val_` before it."""
     direction: Direction = "min"
+    """Which way is better."""
 
     @model_validator(mode="after")
     def _direction_fits(self) -> Self:
@@ -53,15 +55,25 @@ class Metric(Section):
 
 
 class Tiers(Section):
+    """What the metric must, should and could reach; who reaches one has reached those before it."""
+
     must_pass: float | None = None
+    """The floor."""
     should_pass: float | None = None
+    """The aim."""
     could_pass: float | None = None
+    """More than was hoped for."""
 
 
 class Budget(Section):
+    """What the run may use up; a checker stops it then."""
+
     wall_minutes: float | None = Field(default=None, gt=0)
+    """Minutes on the clock."""
     steps: Positive | None = None
+    """Optimizer steps."""
     tokens: Positive | None = None
+    """Tokens trained on; they are logged then."""
 
 
 class Rehearsal(Section):
@@ -70,6 +82,7 @@ class Rehearsal(Section):
     loader_hangs_at_step: Count = 0
     """0: never. A resumed run stages no fault again."""
     sigkill_at_step: Count = 0
+    """0: never. The process ends in the midst of this step, without a word."""
     expect: str | None = None
     """The rule that should find it; read by people and by the demo."""
 
@@ -78,10 +91,15 @@ class Declared(Section):
     """What every experiment says of itself, whoever trains it."""
 
     name: str = Field(default="", max_length=200)
+    """What lists call it."""
     hypothesis: str = ""
+    """What is expected, and should turn out to be true or false."""
     rationale: str = ""
+    """Why it is expected."""
     parent: str | None = None
+    """The experiment that this one is compared with, such as exp-006."""
     tags: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Words to find it by."""
     tiers: Tiers = Tiers()
     budget: Budget = Budget()
 
@@ -105,7 +123,9 @@ class Spec(Declared):
     """The spec of an experiment that this program trains."""
 
     seed: int = Field(default=1, ge=0, lt=2**63)
+    """All random numbers follow from it: weights, order of the data, dropout."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """`auto`, `cpu`, `cuda`, or `cuda:1`; `auto` takes a GPU where there is one."""
     deterministic: bool = False
     """Only algorithms that give the same bits each time, at the price of speed on a GPU."""
     task: Literal["auto", "language", "classification", "regression"] | Own = "auto"

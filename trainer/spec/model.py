@@ -14,13 +14,17 @@ class Gpt(Section):
 
     kind: Literal["gpt"] = "gpt"
     layers: Positive = 2
+    """Blocks of attention and perceptron."""
     heads: Positive = 4
+    """Of attention."""
     width: Positive = 64
-    """Divisible by `heads`."""
+    """Numbers for each token; divisible by `heads`."""
     context: Positive = 64
     """Tokens that it sees at a time."""
     dropout: Fraction = 0.0
+    """Share of the activations that is set to 0 in training."""
     init_std: float = Field(default=0.02, gt=0)
+    """Standard deviation of the weights at first."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
@@ -36,7 +40,9 @@ class Mlp(Section):
     layers: Positive = 2
     """Hidden layers."""
     width: Positive = 64
+    """Of each."""
     dropout: Fraction = 0.0
+    """Behind each hidden layer."""
 
 
 class Cnn(Section):
@@ -46,6 +52,7 @@ class Cnn(Section):
     channels: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)] = (16, 32)
     """Of each stage."""
     dropout: Fraction = 0.0
+    """Before the last layer."""
 
 
 class OwnModel(Section):
@@ -53,6 +60,7 @@ class OwnModel(Section):
 
     kind: Own
     options: dict[str, Any] = Field(default_factory=dict)
+    """What it is called with."""
     context: Positive = 64
     """Tokens that it sees at a time, where it is trained on text."""
 
@@ -74,6 +82,7 @@ class Lora(Section):
     """Low-rank updates of frozen linear layers (Hu et al. 2021, arXiv:2106.09685); all else is frozen."""
 
     rank: Positive = 8
+    """Rows of the one factor, columns of the other."""
     alpha: float = Field(default=16.0, gt=0)
     """The update is scaled by alpha / rank."""
     dropout: Fraction = 0.0

@@ -13,18 +13,22 @@ class Group(Section):
     """Parameters that are treated in their own way; the first group that matches a name counts."""
 
     match: Pattern
+    """Searched for in the names of parameters."""
     lr_scale: float = Field(default=1.0, ge=0)
     """Times the learning rate of the schedule."""
     weight_decay: float | None = Field(default=None, ge=0)
-    """None: as everywhere."""
+    """None: as everywhere; a number counts for vectors as well."""
 
 
 class Optimizer(Section):
+    """How the weights move."""
+
     kind: Literal["adamw", "adam", "sgd", "lion", "muon"] = "adamw"
     """Muon takes the matrices inside the model and leaves everything else to AdamW."""
     lr: float = Field(default=1e-3, ge=0)
     """The highest, which the schedule scales."""
     betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.9, 0.95)
+    """Of Adam, AdamW and Lion, and of the AdamW beside Muon."""
     weight_decay: float = Field(default=0.1, ge=0)
     """On matrices only: biases, norms and other vectors are left out."""
     momentum: Fraction = 0.9
@@ -33,8 +37,10 @@ class Optimizer(Section):
 
 
 class Schedule(Section):
+    """The learning rate at each step."""
+
     kind: Literal["constant", "cosine", "linear", "step", "one-cycle", "wsd"] = "cosine"
-    """The learning rate at each step: `wsd` is warm-up, stable, decay (arXiv:2405.18392)."""
+    """`wsd` is warm-up, stable, decay (arXiv:2405.18392)."""
     warmup_steps: Count = 0
     """Steps on a straight line to the highest rate; of one-cycle the share `pct_start` takes its place."""
     decay_steps: Positive | None = None

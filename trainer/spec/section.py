@@ -23,18 +23,28 @@ class Section(BaseModel):
     )
 
 
-def _one_colon(text: str) -> str:
+def one_colon(text: str) -> str:
+    """Sees that a text may be the name of somebody's code.
+
+    Raises:
+        ValueError: it may not.
+    """
     module, colon, name = text.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
-        raise ValueError("names Python code as module.path:name")
+        raise ValueError("your own code is named as package.module:name")
     return text
 
 
-Own = Annotated[str, AfterValidator(_one_colon)]
+Own = Annotated[str, AfterValidator(one_colon)]
 """The user's own code, as `package.module:name`."""
 
 
-def _is_pattern(text: str) -> str:
+def is_pattern(text: str) -> str:
+    """Sees that a text is a regular expression.
+
+    Raises:
+        ValueError: it is not.
+    """
     try:
         re.compile(text)
     except re.error as error:
@@ -42,7 +52,7 @@ def _is_pattern(text: str) -> str:
     return text
 
 
-Pattern = Annotated[str, Field(min_length=1), AfterValidator(_is_pattern)]
+Pattern = Annotated[str, Field(min_length=1), AfterValidator(is_pattern)]
 """A regular expression that is searched for in the names of parameters, such as `head` or `blocks\\.0\\.`."""
 
 

@@ -36,7 +36,7 @@ def merged(document: Document, where: str, overlay: Path | None, settings: list[
         document, where = laid_over(document, read_toml(overlay)), f"{where} with {overlay}"
     typed: Document = {}
     for setting in settings or []:
-        typed = laid_over(typed, parsed_setting(setting))
+        typed = _over(typed, parsed_setting(setting))  # whatever their order: a kind must not forget its own keys
     return laid_over(document, typed), where
 
 

@@ -10,9 +10,12 @@ from trainer.spec.section import Count, Own, Pattern, Positive, Section, Share
 
 
 class Train(Section):
+    """How long, in which portions, and what is done on the way."""
+
     steps: Positive | None = None
     """Optimizer steps; give this or `epochs`."""
     epochs: Positive | None = None
+    """Times that all samples are gone through; give this or `steps`."""
     batch_size: Positive = 16
     """Samples of a micro-batch, over all ranks together: the same spec is the same run on any number of them."""
     accumulate: Positive = 1
@@ -28,8 +31,11 @@ class Train(Section):
     checkpoint_epochs: Count = 10
     """In epochs, beside `checkpoint_every`; 0: not by epochs. A run planned in steps goes by its steps alone."""
     log_every: Positive = 1
+    """Steps from one row to the next; the last step has one too."""
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Of the forward pass; weights stay fp32. `tf32` counts on a GPU alone; `fp16` scales the loss by itself."""
     compile: bool = False
+    """By torch.compile: minutes at first, then faster steps."""
     trainable: Annotated[tuple[Pattern, ...], Field(strict=False)] = ()
     """Only parameters whose names match one of these are trained; empty: all of them."""
 
@@ -46,6 +52,7 @@ class Checkpoints(Section):
     keep_last: Positive = 2
     """The newest ones: a damaged one must not be the only one."""
     keep_best: Positive = 1
+    """Those with the best metric."""
     keep_every: Count = 0
     """One of every so many steps stays for good; 0: none."""
     background: bool = True
@@ -68,6 +75,7 @@ class Ema(Section):
     """An exponential moving average of the weights, beside them."""
 
     decay: float = Field(default=0.999, gt=0, lt=1)
+    """What is left of the average at each step; the rest comes from the weights."""
     evaluate: bool = True
     """Whether evaluations look at the average."""
 
@@ -76,6 +84,7 @@ class Curriculum(Section):
     """From easy to hard samples: at difficulty d those with a score of at most d + 0.1, of scores scaled to 0 … 1."""
 
     kind: Literal["linear", "exponential", "step", "constant"] = "linear"
+    """How the difficulty rises with the steps."""
     steps: Positive | None = None
     """Steps until everything is shown; None: the whole run."""
     start: Share = 0.0
@@ -88,7 +97,9 @@ class Mining(Section):
     """Online hard-example mining: only the samples of a batch with the largest losses give a gradient."""
 
     keep_ratio: float = Field(default=0.5, gt=0, le=1)
+    """The share of each micro-batch that gives a gradient, rounded up."""
     min_keep: Positive = 1
+    """Samples that do at least."""
     warmup_steps: Count = 0
     """Steps without it."""
 
@@ -97,7 +108,9 @@ class Frozen(Section):
     """Parameters that are left as they are until a step; their schedule goes on meanwhile."""
 
     match: Pattern
+    """Searched for in the names of parameters."""
     until_step: Positive
+    """The last step that leaves them as they are."""
 
 
 class Stage(Section):
@@ -106,6 +119,7 @@ class Stage(Section):
     model_config = ConfigDict(extra="allow")
 
     name: str = Field(min_length=1, max_length=60)
+    """What logs call it."""
     kind: Literal["pretrain", "finetune", "eval"] = "pretrain"
     """`finetune` begins with the best weights so far, with a fresh optimizer; `eval` only examines, on all held-out
     data, and logs `test_` metrics."""
@@ -129,6 +143,8 @@ class Evaluate(Section):
         ],
         Field(strict=False),
     ] = ()  # fmt: skip
+    """Of several classes the mean over them. What is undefined, such as the AUROC of one class or the precision of a
+    class that is never guessed, is left out of its row."""
 
 
 Functions = Annotated[tuple[Own, ...], Field(strict=False)]
@@ -138,12 +154,17 @@ class Callbacks(Section):
     """Your own functions, called with a `trainer.callbacks.Moment`; what one raises is told and stops nothing."""
 
     train_start: Functions = ()
+    """Before the first step, also of a resumed run."""
     step_end: Functions = ()
+    """After each step that is logged."""
     evaluation: Functions = ()
     """A mapping that it returns is logged as metrics; so also at `epoch_end`."""
     epoch_end: Functions = ()
+    """After the last step of an epoch."""
     checkpoint_saved: Functions = ()
+    """When one is on the disk."""
     train_end: Functions = ()
+    """After the last checkpoint, before the result."""
 
 
 class Distributed(Section):
