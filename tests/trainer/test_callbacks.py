@@ -217,7 +217,7 @@ def test_one_that_always_fails_is_told_of_twenty_times():
 UNKNOWN = {
     "no such module": ("nowhere_at_all:f", "nowhere_at_all"),
     "no such function": ("own_calls:nothing", "nothing"),
-    "no name": ("own_calls", "module.path:name"),
+    "no name": ("own_calls", "package.module:name"),
 }
 
 

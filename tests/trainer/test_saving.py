@@ -161,18 +161,18 @@ def test_a_best_value_without_its_checkpoint_does_not_count(tmp_path, small, dis
         values = [3.0, 1.0, 2.0]
         run.step = 1
         run.examine()
-        run.settle()
+        run.saving.settle()
         disk.full = True
         run.step = 2
         run.examine()
         assert run.best == 1.0
-        assert not run.settle()
-        assert (run.best, run.best_at) == (3.0, 1)
+        assert not run.saving.settle()
+        assert run.saving.best == (3.0, 1)
         disk.full = False
         run.step = 3
         run.examine()
-        assert run.settle()
-        assert (run.best, run.best_at) == (2.0, 3)
+        assert run.saving.settle()
+        assert run.saving.best == (2.0, 3)
         run.close()
     assert torch.load(folder / "checkpoints/best.pt", weights_only=True)["step"] == 3
 
@@ -199,7 +199,7 @@ def test_a_last_write_that_fails_once_is_tried_again(tmp_path, small, read_statu
             calls.append(run.step)
             disk.full = len(calls) == 1
         save(**named)
-        run.writer._pool.submit(lambda: None).result()  # so that the disk is full for this one only
+        run.saving._writer._pool.submit(lambda: None).result()  # so that the disk is full for this one only
         disk.full = False
 
     run.save = first_of_the_last_refused

@@ -12,6 +12,7 @@ from trainer import spec, stages
 from trainer.checkpoints import files
 from trainer.launch import Order, launch
 from trainer.run import Run
+from trainer.saving import Best
 from trainer.stop import Bell
 
 PARTS = [
@@ -79,7 +80,7 @@ WRONG = {
     ),
     "a group of nothing": (
         [{"name": "a"}, {"name": "b", "optimizer": {"groups": [{"match": "nowhere"}]}}],
-        r"'b': optimizer\.groups: 'nowhere' matches no parameter",
+        r"'b': optimizer\.groups\.0\.match = 'nowhere': matches no parameter",
     ),
     "nothing to train": ([{"name": "a"}, {"name": "b", "train": {"trainable": ["nowhere"]}}], "'b': train.trainable"),
     "no scores": ([{"name": "a"}, {"name": "b", "curriculum": {}}], "'b': .*difficulty"),
@@ -158,8 +159,8 @@ def test_a_finetuning_begins_with_the_best_weights_and_a_fresh_optimizer(tmp_pat
     run = Run(small(stages=PARTS))
     best = {name: torch.full_like(value, 0.5) for name, value in run.model.state_dict().items()}
     files.save(tmp_path, "best", {"model": best, "ema": None, "step": 9})
-    run.best, run.folder, run.step = 1.0, tmp_path, 14
-    run.log = Silent()
+    run.start(tmp_path, Silent(), {})
+    run.saving.best, run.step = Best(1.0, 9), 14
     run.backward(run.loader.next_group(1), 1)
     run.optimizer.step()
     assert run.optimizer.state
@@ -195,7 +196,7 @@ def test_resuming_in_each_stage_and_at_the_boundary_is_exact(tmp_path, train_sta
     events = ("step", "evaluation", "epoch_end")
     assert rows_by_step(read_rows(folder), *events) == rows_by_step(read_rows(undisturbed), *events)
     states = [files.load(where / "checkpoints/last.pt") for where in (folder, undisturbed)]
-    assert states[0]["best_at"] == states[1]["best_at"]
+    assert [state["best_at"] for state in states] == [states[0]["best_at"]] * 2
     assert all(torch.equal(value, states[1]["model"][name]) for name, value in states[0]["model"].items())
 
 
