@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from trainer import mirrors, spec
 from trainer.checkpoints import files, warm_start
 from trainer.distributed import Alone
@@ -52,12 +54,35 @@ def _optimizer_of(run: Run, state: files.State) -> str:
     """Takes over the optimizer as well, where it fits; says whether."""
     before = run.ranks.optimizer_state(run.model, run.optimizer)
     try:
-        run.ranks.load_optimizer(run.model, run.optimizer, state["optimizer"])
+        run.ranks.load_optimizer(run.model, run.optimizer, _taken_over(state["optimizer"], before, run))
         run.precision.load_state_dict(state["precision"])
     except (ValueError, KeyError, RuntimeError) as error:
         run.ranks.load_optimizer(run.model, run.optimizer, before)
         return f"the optimizer begins anew: {error}"
     return "optimizer restored; step and data begin anew"
+
+
+def _taken_over(theirs: files.State, mine: files.State, run: Run) -> files.State:
+    """What their optimizer has learned, with the settings of mine.
+
+    Raises:
+        KeyError: theirs is another kind of optimizer.
+        ValueError: as well, or it knows other parameters.
+    """
+    if "several" in mine:
+        pairs = zip(theirs["several"], mine["several"], strict=True)
+        return {"several": [_taken_over(one, other, run) for one, other in pairs]}
+    settings = [set(group) for state in (theirs, mine) for group in state["param_groups"]]
+    if any(names != settings[0] for names in settings):
+        raise ValueError("theirs is of another kind")
+    known = [{name for group in state["param_groups"] for name in group["params"]} for state in (theirs, mine)]
+    if known[0] != known[1]:
+        raise ValueError("theirs knows other parameters")
+    shapes = {name: parameter.shape for name, parameter in run.model.named_parameters()}
+    for name, values in theirs["state"].items():
+        if any(isinstance(value, Tensor) and value.ndim and value.shape != shapes[name] for value in values.values()):
+            raise ValueError(f"{name} has another shape")
+    return {"state": theirs["state"], "param_groups": mine["param_groups"]}
 
 
 def resumed(options: spec.Spec, folder: Path, ranks: Alone) -> tuple[Run, list[str], bool]:

@@ -46,8 +46,12 @@ def legs(options: spec.Spec, load: Callable[[spec.Spec], Data]) -> list[Leg]:
         found.append(Leg(stage.name, stage.kind, own, data, first, first + steps))
     if found[-1].last == 0:
         raise SpecError("stages: none of them trains; to examine a checkpoint there is trainer eval")
-    if found[0].kind == "finetune" and options.warm_start is None:
-        raise SpecError(f"stages: {found[0].name!r} is the first, so there is nothing to finetune; give warm_start")
+    begin = next(leg for leg in found if leg.kind != "eval")
+    if begin.kind == "finetune" and options.warm_start is None:
+        raise SpecError(f"stages: {begin.name!r} is the first that trains: nothing to finetune; give warm_start")
+    names = [leg.name for leg in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise SpecError(f"stages: {twice[0]!r} is the name of {names.count(twice[0])}; each needs its own")
     return found
 
 

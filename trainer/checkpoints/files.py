@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -137,7 +136,7 @@ def load_named(path: Path) -> tuple[State, str]:
             state = torch.load(file, map_location="cpu", weights_only=True)
     except sealed.Damaged as error:
         raise BadCheckpoint(str(error)) from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except Exception as error:  # noqa: BLE001 - the unpickler raises whatever it stumbles over
         raise BadCheckpoint(f"{path}: torch cannot read it: {error}") from None
     if not isinstance(state, dict):
         raise BadCheckpoint(f"{path}: holds {type(state).__name__}, and no state of a run")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from contract import CHECKPOINTS, RESULT, Experiment, State, StatusFile, Unreadable, number_in, run_state
 from trainer import spec
@@ -108,9 +109,9 @@ def restore(model: nn.Module, state: files.State) -> list[str]:
     Raises:
         SpecError: nothing fits.
     """
-    theirs: Mapping[str, Any] = state.get("ema") or state.get("model") or {}
-    mine = model.state_dict()
-    fit = {name: value for name, value in theirs.items() if name in mine and value.shape == mine[name].shape}
+    found, mine = state.get("ema") or state.get("model"), model.state_dict()
+    theirs: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    fit = {name: theirs[name] for name in mine if _shape(theirs.get(name)) == mine[name].shape}
     if not fit:
         raise SpecError("warm_start: none of the checkpoint's weights fits this model")
     model.load_state_dict(fit, strict=False)
@@ -118,7 +119,13 @@ def restore(model: nn.Module, state: files.State) -> list[str]:
     for name, value in mine.items():
         if name not in theirs:
             told.append(f"{name} begins anew: the checkpoint has none")
+        elif _shape(theirs[name]) is None:
+            told.append(f"{name} begins anew: the checkpoint has no tensor for it")
         elif name not in fit:
             told.append(f"{name} begins anew: its shape is {tuple(value.shape)}, there {tuple(theirs[name].shape)}")
     told += [f"{name} is left out: this model has none" for name in theirs if name not in mine]
     return told
+
+
+def _shape(value: Any) -> torch.Size | None:
+    return value.shape if isinstance(value, Tensor) else None
