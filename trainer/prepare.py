@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer import mirrors, spec
 from trainer.checkpoints import files, warm_start
@@ -30,7 +31,7 @@ def begun(options: spec.Spec, experiments: Path, ranks: Alone) -> tuple[Run, lis
     mirrors.check(options.mirrors)
     if options.warm_start is None:
         run = Run(options, ranks)
-        return run, _about_data(run)
+        return run, _about(run)
     donor = ranks.lead(lambda: warm_start.donor(options, experiments))
     try:
         state = files.load(donor.path)
@@ -43,11 +44,19 @@ def begun(options: spec.Spec, experiments: Path, ranks: Alone) -> tuple[Run, lis
         told.append(f"and {len(rest) - _TOLD} tensors more that begin anew or are left out")
     if options.warm_start.restore == "all":
         told.append(_optimizer_of(run, state))
-    return run, [*_about_data(run), *told]
+    return run, [*_about(run), *told]
 
 
-def _about_data(run: Run) -> list[str]:
-    return list(dict.fromkeys(remark for leg in run.legs for remark in leg.data.remarks))
+def _about(run: Run) -> list[str]:
+    """What is to be said about the data, and about what several processes do in another way than one."""
+    told = [remark for leg in run.legs for remark in leg.data.remarks]
+    if run.ranks.world > 1:
+        part = "each rank's part of a batch, so results depend on the number of ranks"
+        if any(isinstance(module, _BatchNorm) for module in run.model.modules()):
+            told.append(f"batch norm takes its statistics from {part}")
+        if any(leg.options.mining for leg in run.legs):
+            told.append(f"the hardest samples are chosen from {part}")
+    return list(dict.fromkeys(told))
 
 
 def _optimizer_of(run: Run, state: files.State) -> str:
@@ -100,7 +109,7 @@ def resumed(options: spec.Spec, folder: Path, ranks: Alone) -> tuple[Run, list[s
         return run, [*troubles, "there is no checkpoint yet, so the run begins at its first step", *remarks], False
     mirrors.check(options.mirrors)
     run = Run(options, ranks)
-    remarks = [*_about_data(run), *_restored(run, saved, folder)]
+    remarks = [*_about(run), *_restored(run, saved, folder)]
     return run, [*troubles, *ranks.lead(lambda: _tidied(run, folder)), *remarks], True
 
 

@@ -166,7 +166,11 @@ class Run:
         """The weights that were best so far; those of now where none were measured."""
         if self.saving.agreed().value is None:
             return
-        found = files.load(self.folder / CHECKPOINTS / f"{files.BEST}.pt")
+        try:
+            found = files.load(self.folder / CHECKPOINTS / f"{files.BEST}.pt")
+        except files.BadCheckpoint as error:
+            self.log.note(f"goes on from the weights of now, not from the best: {error}")
+            return
         self.ranks.load_model(self.model, found["ema"] or found["model"])
         if self.ema:
             self.ema.load_state_dict(self.model.state_dict())

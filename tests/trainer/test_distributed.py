@@ -12,8 +12,9 @@ import torch
 
 from contract import Kill, rank_file
 from trainer import distributed
-from trainer.distributed import ALONE, torchrun
+from trainer.distributed import ALONE, Alone, torchrun
 from trainer.launch import Order, launch
+from trainer.prepare import begun
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -174,3 +175,35 @@ REFUSED = {
 def test_what_cannot_be_sharded_is_refused(small, over, said):
     with pytest.raises(torchrun.SpecError, match=said):
         torchrun._check(small(distributed={"strategy": "fsdp"}, **over))
+
+
+class Two(Alone):
+    """The first of two processes, which need not talk as long as nothing is trained."""
+
+    world = 2
+
+
+CNN = {"model": {"kind": "cnn", "channels": [2]}, "data": {"kind": "digits"}}
+REMARKS = {
+    "nothing to say": ({}, Two(), []),
+    "batch norm alone": (CNN, ALONE, []),
+    "batch norm": (CNN, Two(), ["batch norm takes its statistics from each rank's part"]),
+    "mining": ({"mining": {}}, Two(), ["the hardest samples are chosen from each rank's part"]),
+}
+
+
+@pytest.mark.parametrize(("over", "ranks", "said"), REMARKS.values(), ids=REMARKS.keys())
+def test_what_depends_on_the_number_of_ranks_is_said(tmp_path, small, over, ranks, said):
+    _, told = begun(small(**over), tmp_path, ranks)
+    assert len(told) == len(said)
+    assert all(one.startswith(other) for one, other in zip(told, said, strict=True))
+
+
+def test_all_ranks_examine_the_statistics_of_the_first(monkeypatch):
+    """Each has its own, of its part of the last batch; what is saved is the first one's."""
+    sent = []
+    monkeypatch.setattr(torchrun.dist, "broadcast", lambda buffer, src: sent.append((buffer, src)))
+    model = torch.nn.BatchNorm1d(2)
+    torchrun.Torchrun.alike(None, model)
+    assert [buffer.data_ptr() for buffer, _ in sent] == [buffer.data_ptr() for buffer in model.buffers()]
+    assert {src for _, src in sent} == {0}

@@ -172,6 +172,19 @@ def test_a_finetuning_begins_with_the_best_weights_and_a_fresh_optimizer(tmp_pat
     run.close()
 
 
+def test_without_a_sound_best_one_the_weights_of_now_go_on_and_that_is_said(tmp_path, small):
+    run, told = Run(small(stages=PARTS)), []
+    log = Silent()
+    log.note = told.append
+    run.start(tmp_path, log, {})
+    run.saving.best, run.step = Best(1.0, 9), 14
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    run.enter(run.legs[1])
+    assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+    assert told[0].startswith("goes on from the weights of now, not from the best: ")
+    run.close()
+
+
 class Silent:
     def __getattr__(self, _name):
         return lambda *_arguments, **_named: None
