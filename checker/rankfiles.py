@@ -141,15 +141,19 @@ def _document(name: str, folder: int) -> dict[str, Any]:
         os.close(fd)
 
 
+_APART_SECONDS = 10.0
+"""Ranks of one launch do not begin at once, and one that dies at its begin has written its file once, before rank 0."""
+
+
 def _belongs(document: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
-    """Whether the file is about this run: of the same launch, and written since the run began.
+    """Whether the file is about this run: of the same launch, and not written long before the run began.
 
     An earlier launch may have had the same name; a rank that lives has written its file within the last second.
     """
     if text(document, "launch") != text(status, "launch"):
         return False
     written, began = seconds(document.get("updated_at")), seconds(status.get("started_at"))
-    return written is not None and began is not None and written >= began
+    return written is not None and began is not None and written >= began - _APART_SECONDS
 
 
 def _told(rank: int, member: Member) -> Rank:

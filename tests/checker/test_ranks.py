@@ -76,7 +76,7 @@ NO_RUN = {
     "a world of none": {"world_size": -3},
     "another launch": {"launch": "b"},
     "a launch without a name": {"launch": None},
-    "an earlier launch of the same name": {"started_at": iso(NOW + 1)},
+    "an earlier launch of the same name": {"started_at": iso(NOW + 11)},
     "nobody knows since when": {"started_at": None},
     "a smaller world": {"world_size": 1},
 }
@@ -86,6 +86,11 @@ NO_RUN = {
 def test_files_that_are_not_of_this_run_count_for_nothing(tmp_path, change):
     write(tmp_path)
     assert seen(tmp_path, {**STATUS, **change}) == ()
+
+
+def test_a_rank_that_died_a_moment_before_rank_0_began_counts(tmp_path):
+    write(tmp_path)
+    assert len(seen(tmp_path, {**STATUS, "started_at": iso(NOW + 2)})) == 1
 
 
 def a_pipe(path):

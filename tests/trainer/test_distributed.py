@@ -13,6 +13,7 @@ import torch
 from contract import Kill, rank_file
 from trainer import distributed
 from trainer.distributed import ALONE, Alone, torchrun
+from trainer.errors import SpecError
 from trainer.launch import Order, launch
 from trainer.prepare import begun
 
@@ -207,3 +208,12 @@ def test_all_ranks_examine_the_statistics_of_the_first(monkeypatch):
     torchrun.Torchrun.alike(None, model)
     assert [buffer.data_ptr() for buffer, _ in sent] == [buffer.data_ptr() for buffer in model.buffers()]
     assert {src for _, src in sent} == {0}
+
+
+def test_processes_that_no_launcher_has_introduced_are_told_how_to_start(small, monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    meeting = distributed.joined(small())
+    with pytest.raises(SpecError, match="the 2 processes of this launch do not meet; start them with torchrun"):
+        meeting.__enter__()

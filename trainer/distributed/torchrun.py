@@ -45,7 +45,7 @@ class Torchrun(Alone):
     """The processes of one launch; every method is called by all of them, in the same order.
 
     Raises:
-        SpecError: the spec asks for what several processes cannot do.
+        SpecError: the spec asks for what several processes cannot do, or the others are not there.
     """
 
     def __init__(self, options: spec.Spec) -> None:
@@ -56,7 +56,13 @@ class Torchrun(Alone):
         if torch.cuda.is_available():
             torch.cuda.set_device(self._local)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=self.options.timeout_seconds))
+        try:
+            dist.init_process_group(backend, timeout=timedelta(seconds=self.options.timeout_seconds))
+        except (ValueError, RuntimeError) as error:  # a variable is missing, or nobody answers
+            world = os.environ.get("WORLD_SIZE")
+            raise SpecError(
+                f"the {world} processes of this launch do not meet; start them with torchrun ({error})"
+            ) from None
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self._pace = _Pace()
         if self.rank:
