@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-VARIANTS = ["stages", "everything", "images with batch norm", "workers"]
+VARIANTS = ["stages", "everything", "workers"]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
