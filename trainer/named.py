@@ -45,7 +45,7 @@ def load(name: str, where: str) -> Any:
             raise SpecError(f"{named}: there is no {part!r} in {file}{hint}")
         found = getattr(found, part)
     if not callable(found):
-        raise SpecError(f"{named}: is a {type(found).__name__}, and cannot be called")
+        raise SpecError(f"{named}: is of type {type(found).__name__}, and cannot be called")
     return found
 
 
