@@ -244,7 +244,7 @@ class History:
         resumed = row.run_id is not None and self.run_id is not None and row.run_id != self.run_id
         if row.run_id is not None:
             self.run_id = row.run_id
-        if row.step is not None:
+        if row.step is not None and (resumed or not self._late(row)):
             back = self.step is not None and row.step < self.step
             if back and (resumed or not (row.epoch is not None and self.epoch is not None and row.epoch > self.epoch)):
                 self._rewind(row.step)
@@ -261,6 +261,14 @@ class History:
             self.total_epochs = row.total_epochs
         self._clock(row, resumed=resumed)
         return look
+
+    def _late(self, row: Row) -> bool:
+        """Whether a row tells of a step that the run has left behind: a checkpoint is written beside the training.
+
+        It takes nothing back. Curves that ended there would lose the very evaluation that the checkpoint was made for.
+        """
+        behind = self.step is not None and row.step is not None and row.step < self.step
+        return behind and row.event == "checkpoint_saved"
 
     def _clock(self, row: Row, *, resumed: bool) -> None:
         """Learns how long this run pauses in each phase, and how long a step takes."""

@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 
 from contract import Exit
+from trainer.errors import SpecError
+from trainer.named import raised
 from trainer.optim import clip
 from trainer.run import Run
 
@@ -27,12 +29,13 @@ def dry_run(run: Run, place: Path) -> Exit:
         place: the folder that the run would write to, or in which it would be created.
 
     Returns:
-        FINISHED when the run can start; FAILED when a number was not finite or the place cannot be written to.
+        FINISHED when the run can start; FAILED when the step fails, a number is not finite or the place refuses it.
     """
     print(f"dry run: {run.options.name or 'a run'} of {run.total_steps} steps on {run.device}")
     faults: list[str] = []
-    for line in (*_size(run), *_step(run, faults), *_disk(run, place, faults)):
-        print(_PRINTED.format(line))
+    for part in (_size(run), _tried(run, faults), _disk(run, place, faults)):
+        for line in part:
+            print(_PRINTED.format(line), flush=True)
     for fault in faults:
         print(_PRINTED.format(f"FAULT: {fault}"))
     print("this run can start; nothing was kept" if not faults else f"{len(faults)} fault(s); nothing was kept")
@@ -47,6 +50,15 @@ def _size(run: Run) -> Iterator[str]:
     yield f"model: {run.options.model.kind}, {weights:,} weights{part}, {train.precision}"
     each = f" of {run.options.context} tokens" if run.leg.data.text else ""
     yield f"data: {len(run.loader.samples):,} samples{each} per epoch, {train.batch_size * train.accumulate:,} per step"
+
+
+def _tried(run: Run, faults: list[str]) -> Iterator[str]:
+    """One step and one evaluation; what they raise is what a dry run is there to find."""
+    try:
+        yield from _step(run, faults)
+    except Exception as error:  # noqa: BLE001 - model, data and loss may be anybody's
+        what = str(error) if isinstance(error, SpecError) else raised(error)
+        faults.append(f"the first step or evaluation failed: {what}")
 
 
 def _step(run: Run, faults: list[str]) -> Iterator[str]:

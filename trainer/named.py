@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 import traceback
 from pathlib import Path
 from typing import Any
 
 from trainer.errors import SpecError
+
+_NOT_THEIRS = (f"{os.sep}site-packages{os.sep}", f"{Path(__file__).parent}{os.sep}", "<frozen ")
+"""Parts of the paths of files in which nobody looks for a mistake of their own."""
 
 
 def load(name: str, where: str) -> Any:
@@ -45,7 +49,7 @@ def load(name: str, where: str) -> Any:
             raise SpecError(f"{named}: there is no {part!r} in {file}{hint}")
         found = getattr(found, part)
     if not callable(found):
-        raise SpecError(f"{named}: is a {type(found).__name__}, and cannot be called")
+        raise SpecError(f"{named}: is of type {type(found).__name__}, and cannot be called")
     return found
 
 
@@ -53,6 +57,8 @@ def raised(error: BaseException) -> str:
     """What somebody's code raised, and in which of its lines."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{Path(error.filename)}:{error.lineno}: {type(error).__name__}: {error.msg}"
-    last = next(iter(reversed(traceback.extract_tb(error.__traceback__))), None)
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not any(part in frame.filename for part in _NOT_THEIRS)]
+    last = theirs[-1] if theirs else None
     place = f"{last.filename}:{last.lineno}: " if last is not None else ""
     return f"{place}{type(error).__name__}: {' '.join(str(error).split())}"

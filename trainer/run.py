@@ -145,6 +145,8 @@ class Run:
             self.epoch_loss = [0.0, 0.0]
             if leg.kind == "finetune":
                 self._back_to_best()
+            if leg.kind != "eval" and leg.data.fingerprint != self.leg.data.fingerprint:
+                self._begin_best_anew()
             self.loader.close()
             self._set_out(leg)
         if leg.kind == "eval":
@@ -175,6 +177,12 @@ class Run:
         if self.ema:
             self.ema.load_state_dict(self.model.state_dict())
         self.log.note(f"goes on from the best weights so far, of step {found['step']}")
+
+    def _begin_best_anew(self) -> None:
+        """Values on other data cannot be compared; without this the first stage's weights might stay the best."""
+        if self.saving.agreed().value is not None:
+            self.saving.best, self.value = Best(), None
+            self.log.note(f"{self.options.metric.name} is measured on other data from here on: the best begins anew")
 
     def _exam(self, leg: Leg) -> None:
         self.deferred.flush()
@@ -314,7 +322,7 @@ class Run:
         self.deferred.flush()
         self.saving.settle()
         if not self.sound():
-            self.log.note(f"no checkpoint was written at step {self.step}: the state is not finite")
+            self.saving.lost(self.step, "the state is not finite")
             return
         with self.log.phase(Phase.CHECKPOINT):
             self.saving.submit(self.state_dict(), self.value if self.examined_at == self.step else None, best=best)

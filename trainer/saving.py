@@ -119,7 +119,7 @@ class Saving:
             self._on_disk = False
             if self.best.step == self._submitted:  # the best that there is on disk is the one before
                 self.best = self._before
-            self._log.note(f"no checkpoint was written at step {self._submitted}: {error}")
+            self.lost(self._submitted, str(error))
             return False
         if done is not None:
             self._on_disk = True
@@ -129,6 +129,12 @@ class Saving:
                 self._log.note(done.remark)
             self._saved(done.path, done.step)
         return self._on_disk
+
+    def lost(self, step: int, why: str) -> None:
+        """Tells that a step could not be saved, on the terminal as well: a disk can be made room on while it runs."""
+        remark = f"no checkpoint was written at step {step}: {why}"
+        print(f"{self._log.experiment.id}: {remark}", flush=True)
+        self._log.note(remark)
 
     def settled(self) -> bool:
         """As `settle`, with the same answer on all processes."""

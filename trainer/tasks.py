@@ -48,10 +48,26 @@ def build(options: spec.Spec, data: Data) -> Task:
         return _own(load(name, "task"), name)
     if data.task and data.task != name:
         raise SpecError(f"task = {name!r}: the data is made for {data.task}")
-    found = TASKS[name]
+    found = _wide_enough(TASKS[name], data.outputs)
     if data.padded or not data.task:  # nobody knows whether your own data is padded
         return replace(found, mean=lambda logits, targets: found.losses(logits, targets).mean())
     return found
+
+
+def _wide_enough(task: Task, outputs: int) -> Task:
+    """The task with logits for all that the data holds; on a GPU one class too few ends in an unreadable assertion."""
+    if task.name == "regression" or not outputs:
+        return task
+
+    def checked(score: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        def wide_enough(logits: Tensor, targets: Tensor) -> Tensor:
+            if logits.ndim > 1 and logits.shape[-1] < outputs:
+                raise SpecError(f"model.kind: gives {logits.shape[-1]} logits; the data has {outputs} classes")
+            return score(logits, targets)
+
+        return wide_enough
+
+    return replace(task, losses=checked(task.losses), mean=checked(task.mean))
 
 
 def _own(function: Callable[[Tensor, Tensor], Tensor], name: str) -> Task:

@@ -65,6 +65,26 @@ def test_a_declared_change_starts_an_era():
     assert history.regime_text == "hard examples"
 
 
+LATE = {
+    "a checkpoint was written beside the training": ({"event": "checkpoint_saved", "step": 10}, 20),
+    "and says nothing of its step": ({"event": "checkpoint_saved"}, 20),
+    "the run was rewound": ({"event": "step", "step": 10}, 10),
+    "it was resumed from a checkpoint": ({"event": "checkpoint_saved", "step": 10, "run_id": "another"}, 10),
+}
+
+
+@pytest.mark.parametrize(("late", "step"), LATE.values(), ids=LATE.keys())
+def test_only_a_run_that_goes_back_takes_its_curve_back(late, step):
+    history = History()
+    for row in rows(train="2.0-0.01x20"):
+        history.fold(row._replace(run_id="one"))
+    history.fold(Row(index=20, line=21, values={"val_loss": 1.0}, event="evaluation", step=20))
+    history.fold(Row(index=21, line=22, values={}, **late))
+    assert history.step == step
+    assert history.train.steps[-1] == min(20, step - 1 if step == 10 else step)
+    assert history.val.count == (step == 20)
+
+
 def test_gaps_are_learned_per_phase():
     history = History()
     for row in rows(train="1.0x20", seconds=2.0):

@@ -50,6 +50,33 @@ def test_a_first_loss_that_is_not_finite_is_a_fault(tmp_path, small_toml, capsys
     assert not (tmp_path / "e").exists()
 
 
+OWN_LOSSES = """
+def good(logits, targets): return (logits.mean((1, 2)) - 1) ** 2
+def mean(logits, targets): return logits.mean()
+def breaks(logits, targets):
+    raise KeyError("no such class")
+def wrong(logits): return logits
+"""
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        ("good", None),
+        ("mean", "task = 'dry_losses:mean': gives a tensor of shape (); wanted is a loss for each of the 4 samples"),
+        ("breaks", "dry_losses.py:5: KeyError: 'no such class'"),
+        ("wrong", "FAULT: the first step or evaluation failed: TypeError: wrong() takes 1 positional argument"),
+    ],
+)
+def test_what_somebodys_code_raises_is_a_fault(tmp_path, small_toml, capsys, monkeypatch, loss, said):
+    (tmp_path / "dry_losses.py").write_text(OWN_LOSSES)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert dry(small_toml, tmp_path / "e", "--set", f"task=dry_losses:{loss}") == (said is not None)
+    told = capsys.readouterr().out
+    assert (said or "this run can start") in told
+    assert "GiB free" in told  # what comes after it is looked at as well
+
+
 @pytest.mark.parametrize("below", [".", "deep/down"], ids=["there", "to-be-created"])
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_place_that_cannot_be_written_to_is_a_fault(tmp_path, small_toml, capsys, below):

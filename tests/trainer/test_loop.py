@@ -146,7 +146,7 @@ def poison(run):
         next(run.model.parameters()).fill_(math.nan)
 
 
-def test_a_poisoned_run_goes_on_and_keeps_its_sound_checkpoint(tmp_path, small, read_rows, monkeypatch):
+def test_a_poisoned_run_goes_on_and_keeps_its_sound_checkpoint(tmp_path, small, read_rows, monkeypatch, capsys):
     monkeypatch.setattr(rehearsal, "before_batch", lambda _options, step: poison(run) if step == 6 else None)
     run, folder = start(small(), tmp_path)
     with RunLog(folder) as log:
@@ -157,6 +157,20 @@ def test_a_poisoned_run_goes_on_and_keeps_its_sound_checkpoint(tmp_path, small, 
     assert [found[step] for step in range(6, 13)] == ["NaN"] * 7
     assert torch.load(folder / "checkpoints/last.pt", weights_only=True)["step"] == 5  # where it was best
     assert any("not finite" in row["text"] for row in read_rows(folder, "note"))
+    assert "exp-001: no checkpoint was written at step 8: the state is not finite" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["the-same-data", "other-data"])
+def test_the_best_begins_anew_with_other_data(tmp_path, small, read_rows, other):
+    change = {"data": {"max_bytes": 3000}} if other else {}
+    stages = [{"name": "one"}, {"name": "two", "optimizer": {"lr": 0.0}, "train": {"steps": 3}, **change}]
+    run, folder, _ = run_whole(small(stages=stages), tmp_path)
+    found = {row["step"]: row["metrics"]["val_loss"] for row in read_rows(folder, "evaluation")}
+    later = {step: value for step, value in found.items() if step > 12 or not other}
+    assert run.best == min(later.values())
+    assert json.loads((folder / "result.json").read_text())["primary_metric"]["value"] == run.best
+    told = [row["text"] for row in read_rows(folder, "note")]
+    assert any("val_loss is measured on other data from here on" in text for text in told) == other
 
 
 @pytest.mark.parametrize(("save", "saved"), [(True, 6), (False, 5)], ids=["saves", "as-asked-saves-not"])

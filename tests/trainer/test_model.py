@@ -35,6 +35,24 @@ class Net(nn.Module):
         return self.head(self.inside(x))
 
 
+class Lazy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inside = nn.LazyLinear(3)
+
+
+class Half(Net):
+    def __init__(self):
+        super().__init__()
+        self.inside.requires_grad_(False)
+
+
+class Fixed(Net):
+    def __init__(self):
+        super().__init__()
+        self.requires_grad_(False)
+
+
 def broken():
     raise RuntimeError("no weights\\nat home")
 
@@ -102,15 +120,39 @@ def test_a_model_of_ones_own_gets_its_options(own_code):
     [
         ({"kind": "Net", "options": {"wide": 9}}, r"\{'wide': 9\}: .*TypeError: .*unexpected keyword argument 'wide'"),
         ({"kind": "nothing"}, "gives str, not a torch.nn.Module"),
-        ({"kind": "broken"}, r"own_models_of_test\.py:21: RuntimeError: no weights at home$"),
-        ({"kind": "number"}, "is a int, and cannot be called"),
+        ({"kind": "broken"}, r"own_models_of_test\.py:39: RuntimeError: no weights at home$"),
+        ({"kind": "number"}, "is of type int, and cannot be called"),
         ({"kind": "Nett"}, "there is no 'Nett' in .*; did you mean Net"),
+        ({"kind": "Lazy"}, "inside.weight has no shape yet; call a lazy layer once in __init__"),
     ],
-    ids=["wrong-options", "no-module", "raises", "no-function", "no-such-name"],
+    ids=["wrong-options", "no-module", "raises", "no-function", "no-such-name", "lazy"],
 )
 def test_what_is_wrong_with_a_model_of_ones_own_is_said(own_code, table, said):
     with pytest.raises(spec.SpecError, match=said):
         model.build(options_of(**table | {"kind": own_code + table["kind"]}), ROWS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "trainable", "learning"),
+    [
+        ("Net", (), ["inside.weight", "inside.bias", "head.weight", "head.bias"]),
+        ("Half", (), ["head.weight", "head.bias"]),
+        ("Half", ("inside",), ["inside.weight", "inside.bias"]),
+        ("Fixed", ("bias",), ["inside.bias", "head.bias"]),
+    ],
+    ids=["nothing-frozen", "a-frozen-part", "named-all-the-same", "all-frozen-but-named"],
+)
+def test_what_a_model_of_ones_own_has_frozen_stays_so_unless_it_is_named(own_code, kind, trainable, learning):
+    built = model.build(options_of(kind=own_code + kind), ROWS)
+    for _ in range(2):  # each leg sets it anew
+        model.freeze(built, None, trainable)
+        assert [name for name, weight in built.named_parameters() if weight.requires_grad] == learning
+
+
+def test_a_model_of_ones_own_that_has_frozen_itself_is_told(own_code):
+    built = model.build(options_of(kind=f"{own_code}Fixed"), ROWS)
+    with pytest.raises(spec.SpecError, match=r"requires_grad = False; name those to train in train\.trainable"):
+        model.freeze(built, None, ())
 
 
 class Answers(nn.Module):

@@ -1,4 +1,5 @@
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -19,9 +20,9 @@ def text():
     return sources.load(OPTIONS)
 
 
-def task_of(name, data, *, padded=False, own=False):
+def task_of(name, data, *, padded=False, own=False, outputs=0):
     options = OPTIONS.model_copy(update={"task": name})
-    return tasks.build(options, replace(data, task="" if own else name, padded=padded))
+    return tasks.build(options, replace(data, task="" if own else name, padded=padded, outputs=outputs))
 
 
 def batch(name, samples, generator):
@@ -55,6 +56,25 @@ def test_the_mean_is_that_of_the_losses_and_of_any_micro_batches(text, name, sam
     parts = zip(logits.split(cut), targets.split(cut), strict=True)
     shared = sum(task.mean(one, two) * (len(one) / samples) for one, two in parts)
     torch.testing.assert_close(shared, losses.mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs", "said"),
+    [
+        ("classification", 4, None),
+        ("classification", 3, None),
+        ("classification", 0, None),
+        ("regression", 9, None),
+        ("classification", 5, "model.kind: gives 4 logits; the data has 5 classes"),
+        ("language", 256, "model.kind: gives 11 logits; the data has 256 classes"),
+    ],
+    ids=["as-many", "more", "own-data", "regression", "too-few", "too-few-bytes"],
+)
+def test_a_model_has_a_logit_for_each_class(text, name, outputs, said):
+    task = task_of(name, text, outputs=outputs)
+    for score in (task.mean, task.losses):
+        with nullcontext() if said is None else pytest.raises(spec.SpecError, match=said):
+            score(*batch(name, 3, torch.Generator().manual_seed(1)))
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["documents", "own-data"])

@@ -22,6 +22,10 @@ _HASHED = 256
 _PAIR = 2
 
 
+class _NoPairError(RuntimeError):
+    """A sample is something else than an input and a target."""
+
+
 class OwnSamples:
     """Somebody's samples, stacked to batches."""
 
@@ -56,13 +60,17 @@ class OwnSamples:
         Raises:
             RuntimeError: it is no pair of tensors.
         """
-        item = self.items[number]
+        try:
+            item = self.items[number]
+        except Exception as error:
+            error.add_note(f"while {self.name}[{number}] was read")
+            raise
         if isinstance(item, tuple | list) and len(item) == _PAIR:
             one, two = item
             two = torch.tensor(two) if isinstance(two, int | float) else two
             if isinstance(one, Tensor) and isinstance(two, Tensor):
                 return one, two
-        raise RuntimeError(f"{self.name}[{number}] is {_described(item)}, not a pair of tensors, input and target")
+        raise _NoPairError(f"{self.name}[{number}] is {_described(item)}, not a pair of tensors, input and target")
 
     def scores(self) -> Tensor | None:
         """What its own `scores()` says, if it has one."""
@@ -97,7 +105,7 @@ def _own(source: OwnData, where: str) -> Data:
     train, val = (OwnSamples(items, part) for items, part in zip(found, ("train", "val"), strict=True))
     for part in (train, val):
         _usable(part, name)
-    fingerprint, shape = _fingerprint(source, train, val), tuple(train.pair(0)[0].shape)
+    fingerprint, shape = _fingerprint(source, name, train, val), tuple(train.pair(0)[0].shape)
     told = json.loads(json.dumps(source.options, default=str))  # TOML also has dates
     facts = {"kind": source.kind, "train": len(train), "val": len(val), "options": told, "sources": []}
     return Data(train, val, task="", inputs=shape, outputs=source.outputs or 0, fingerprint=fingerprint, facts=facts)
@@ -127,7 +135,7 @@ def _called(source: OwnData, where: str) -> Any:
 
 
 def _usable(part: OwnSamples, name: str) -> None:
-    """Sees that there are samples, and that the first is one.
+    """Sees that there are samples.
 
     Raises:
         SpecError: it is not so.
@@ -136,22 +144,31 @@ def _usable(part: OwnSamples, name: str) -> None:
         raise spec.SpecError(f"{name}: {part.name} is {_described(part.items)}, which has no length or no items")
     if not len(part):
         raise spec.SpecError(f"{name}: {part.name} has no samples")
+
+
+def _read(part: OwnSamples, number: int, name: str) -> Batch:
+    """One sample, before anything begins.
+
+    Raises:
+        SpecError: it cannot be had.
+    """
     try:
-        part.pair(0)
+        return part.pair(number)
+    except _NoPairError as error:
+        raise spec.SpecError(f"{name}: {error}") from error
     except Exception as error:
-        told = str(error) if isinstance(error, RuntimeError) else named.raised(error)
-        raise spec.SpecError(f"{name}: {told}") from error
+        raise spec.SpecError(f"{name}: {part.name}[{number}]: {named.raised(error)}") from error
 
 
-def _fingerprint(source: OwnData, *parts: OwnSamples) -> str:
+def _fingerprint(source: OwnData, name: str, *parts: OwnSamples) -> str:
     """Follows from the options and from some samples of each part: their shapes alone where they are drawn anew."""
     digest = hashlib.sha256(json.dumps([source.kind, source.options], sort_keys=True, default=str).encode())
     for part in parts:
-        same = all(map(torch.equal, part.pair(0), part.pair(0)))
+        same = all(map(torch.equal, _read(part, 0, name), _read(part, 0, name)))
         digest.update(f"{len(part)} {same}".encode())
         every = -(-len(part) // _HASHED)
         for number in range(0, len(part), every):
-            for tensor in part.pair(number):
+            for tensor in _read(part, number, name):
                 digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
                 digest.update(_content(tensor) if same else b"")
     return digest.hexdigest()[:16]

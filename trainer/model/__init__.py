@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from trainer import spec
 from trainer.data import Data
@@ -52,6 +53,24 @@ def _build(options: spec.Spec, data: Data) -> nn.Module:
         raise SpecError(f"model.kind = {chosen.kind!r} with {chosen.options}: {raised(error)}") from error
     if not isinstance(model, nn.Module):
         raise SpecError(f"model.kind = {chosen.kind!r}: gives {type(model).__name__}, not a torch.nn.Module")
+    return _settled(model, chosen.kind)
+
+
+_FROZEN = "frozen_by_its_author"
+"""The attribute of a model with the names of what it does not want to be trained."""
+
+
+def _settled(model: nn.Module, kind: str) -> nn.Module:
+    """Somebody's model, with a memory of what it has frozen itself: `freeze` sets `requires_grad` again and again.
+
+    Raises:
+        SpecError: a layer does not know its shape yet.
+    """
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, UninitializedParameter):
+            raise SpecError(f"model.kind = {kind!r}: {name} has no shape yet; call a lazy layer once in __init__")
+    frozen = frozenset(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
+    object.__setattr__(model, _FROZEN, frozen)
     return model
 
 
@@ -75,13 +94,21 @@ def _shape(data: Data) -> str:
 def freeze(model: nn.Module, lora: Lora | None, patterns: tuple[str, ...]) -> None:
     """Has exactly those parameters learn that are to: of a LoRA its updates alone, and those that match a pattern.
 
+    What a model of your own has frozen itself stays so, unless a pattern names it.
+
     Raises:
         SpecError: nothing is left to train.
     """
     free = [name for name, _ in model.named_parameters() if lora is None or name.rpartition(".")[2] in UPDATES]
-    wanted = {name for name in free if not patterns or any(re.search(pattern, name) for pattern in patterns)}
+    frozen: frozenset[str] = getattr(model, _FROZEN, frozenset())
+    if patterns:
+        wanted = {name for name in free if any(re.search(pattern, name) for pattern in patterns)}
+    else:
+        wanted = set(free) - frozen
     if not free:
         raise SpecError("model: has no parameters, so there is nothing to train")
+    if not wanted and not patterns:
+        raise SpecError("model: all its parameters have requires_grad = False; name those to train in train.trainable")
     if not wanted:
         raise SpecError(f"train.trainable = {', '.join(patterns)}: leaves nothing to train; there are {listed(free)}")
     for name, parameter in model.named_parameters():

@@ -23,6 +23,10 @@ class Ragged(Squares):
     def __getitem__(self, number): return torch.zeros(number + 1), torch.zeros(1)
 class Lonely(Squares):
     def __getitem__(self, number): return torch.zeros(1)
+class Broken(Squares):
+    def __getitem__(self, number):
+        if number == 3: raise RuntimeError("cut off")
+        return super().__getitem__(number)
 def load(kind="Squares", first=0, count=10): return globals()[kind](first, count), Squares(100, 4)
 class Tokens(Squares):
     def __getitem__(self, number): return torch.arange(8) % 5, torch.arange(1, 9) % 5
@@ -89,13 +93,14 @@ def test_random_samples_have_one_fingerprint_and_leave_the_random_numbers_alone(
     ("name", "keys", "said"),
     [
         ("load", {"kind": "Lonely"}, r"train\[0\] is Tensor .*not a pair of tensors"),
+        ("load", {"kind": "Broken"}, r"train\[3\]: .*my_data.py:\d+: RuntimeError: cut off"),
         ("load", {"count": 0}, "train has no samples"),
         ("load", {"size": 3}, "TypeError: load.. got an unexpected keyword argument 'size'"),
         ("alone", {}, "returned list .*not a pair"),
         ("broken", {}, r"my_data.py:\d+: KeyError: 'no such file'"),
         ("lode", {}, "did you mean load?"),
     ],
-    ids=["no-pair", "empty", "options", "no-split", "fails", "no-such-name"],
+    ids=["no-pair", "broken-sample", "empty", "options", "no-split", "fails", "no-such-name"],
 )
 def test_what_cannot_be_learned_from(name, keys, said):
     with pytest.raises(spec.SpecError, match=said) as told:
@@ -106,3 +111,11 @@ def test_what_cannot_be_learned_from(name, keys, said):
 def test_samples_of_different_shapes_make_no_batch():
     with pytest.raises(RuntimeError, match=r"train: samples \[0, 1\] do not make a batch"):
         own(kind="Ragged").train.batch(torch.tensor([0, 1]))
+
+
+def test_a_sample_that_breaks_later_is_named():
+    train = own().train
+    train.items.count = 1
+    with pytest.raises(IndexError) as told:
+        train.batch(torch.tensor([0, 7]))
+    assert told.value.__notes__ == ["while train[7] was read"]
