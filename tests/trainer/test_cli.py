@@ -218,6 +218,8 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_remark(tmp_path, small_toml,
 def test_an_empty_sweep_is_explained(tmp_path, capsys):
     assert main(["sweep", str(tmp_path)]) == 2
     assert "there is no .toml file" in capsys.readouterr().err
+    assert main(["sweep", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere: there is no such folder" in capsys.readouterr().err
 
 
 def test_every_spec_of_the_zoo_is_valid():
