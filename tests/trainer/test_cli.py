@@ -95,6 +95,8 @@ def test_run_then_child_then_resume_of_a_complete_run(tmp_path, small_toml, caps
     first, last = capsys.readouterr().out.splitlines()
     assert first.startswith("exp-001 -> ")
     assert last.startswith("exp-001 completed at step 12 of 12, best val_loss ")
+    best = json.loads((tmp_path / "exp-001/result.json").read_text())["primary_metric"]["value"]
+    assert last.endswith(f" {best:.6g}")
     assert main(["run", str(tmp_path / "exp-001"), "--set", "optimizer.lr=0.5", *root]) == 0
     child = json.loads((tmp_path / "exp-002/experiment.json").read_text())
     assert (child["parent"], child["config"]["optimizer"]["lr"]) == ("exp-001", 0.5)
