@@ -71,7 +71,8 @@ def _path(folder: Path, name: str) -> Path:
     """A checkpoint of the experiment by its name, or by its path: absolute, from the folder, or from where we are.
 
     Raises:
-        SpecError: it lies outside of the folder, where it may be another experiment's, or change without notice.
+        SpecError: there is none; or it lies outside of the folder, where it may be another experiment's, or change
+            without notice.
     """
     own = folder / CHECKPOINTS / f"{name}.pt"
     by_path = [path for path in (folder / name, Path(name)) if path.exists()]
@@ -79,6 +80,9 @@ def _path(folder: Path, name: str) -> Path:
     if not path.resolve().is_relative_to(folder.resolve()):
         why = f"lies outside of {folder}; only a checkpoint in there is the experiment's"
         raise spec.SpecError(f"--checkpoint {name}: {why}")
+    if not path.exists():
+        there = sorted(one.stem for one in (folder / CHECKPOINTS).glob("*.pt"))
+        raise spec.SpecError(f"--checkpoint {name}: no {path}; there is {', '.join(there) or 'none yet'}")
     return path
 
 

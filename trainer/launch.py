@@ -178,7 +178,7 @@ def _run(
             log.note(remark)
         run.start(folder, log, {**found, "config": config_hash(log.experiment.config)})
         kill = train(run)
-    best = "" if run.best is None else f", best {run.options.metric.name} {run.best:.4f}"
+    best = "" if run.best is None else f", best {run.options.metric.name} {run.best:.6g}"
     why = f": {kill.reason}" if kill else ""
     print(f"{log.experiment.id} {log.state} at step {run.step} of {run.total_steps}{best}{why}", flush=True)
     return Exit.STOPPED if kill else Exit.FINISHED

@@ -52,7 +52,8 @@ def sweep(folder: Path, experiments: Path, jobs: int, settings: list[str]) -> in
     """Trains every `*.toml` in `folder`. Returns 0 when every run finished or was stopped on request."""
     specs = sorted(folder.glob("*.toml"))
     if not specs or jobs < 1:
-        what = f"{folder}: there is no .toml file in it" if jobs >= 1 else f"--jobs {jobs}: at least 1 is needed"
+        nothing = "there is no .toml file in it" if folder.is_dir() else "there is no such folder"
+        what = f"{folder}: {nothing}" if jobs >= 1 else f"--jobs {jobs}: at least 1 is needed"
         print(f"trainer: {what}", file=sys.stderr)
         return 2
     logs = experiments / ".sweep"

@@ -114,6 +114,15 @@ def test_a_checkpoint_elsewhere_is_refused(folder, tmp_path, monkeypatch, capsys
     assert evaluations(folder) == []
 
 
+@pytest.mark.parametrize("there", [True, False], ids=["another-name", "none-at-all"])
+def test_a_checkpoint_that_is_not_there_is_told_with_those_that_are(folder, capsys, there):
+    if not there:
+        shutil.rmtree(folder / "checkpoints")
+    assert main(["eval", str(folder), "--checkpoint", "bets"]) == 2
+    said = capsys.readouterr().err
+    assert f"--checkpoint bets: no {folder}/bets; there is {'best, last, step-' if there else 'none yet'}" in said
+
+
 def test_all_of_the_data_is_examined_and_each_finding_is_kept(folder, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("A text that it was neither trained nor validated on. " * 10)

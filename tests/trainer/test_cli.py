@@ -95,6 +95,8 @@ def test_run_then_child_then_resume_of_a_complete_run(tmp_path, small_toml, caps
     first, last = capsys.readouterr().out.splitlines()
     assert first.startswith("exp-001 -> ")
     assert last.startswith("exp-001 completed at step 12 of 12, best val_loss ")
+    best = json.loads((tmp_path / "exp-001/result.json").read_text())["primary_metric"]["value"]
+    assert last.endswith(f" {best:.6g}")
     assert main(["run", str(tmp_path / "exp-001"), "--set", "optimizer.lr=0.5", *root]) == 0
     child = json.loads((tmp_path / "exp-002/experiment.json").read_text())
     assert (child["parent"], child["config"]["optimizer"]["lr"]) == ("exp-001", 0.5)
@@ -218,6 +220,8 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_remark(tmp_path, small_toml,
 def test_an_empty_sweep_is_explained(tmp_path, capsys):
     assert main(["sweep", str(tmp_path)]) == 2
     assert "there is no .toml file" in capsys.readouterr().err
+    assert main(["sweep", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere: there is no such folder" in capsys.readouterr().err
 
 
 def test_every_spec_of_the_zoo_is_valid():
