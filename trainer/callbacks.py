@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
+from trainer import modes
 from trainer.named import load
 from trainer.spec.train import Callbacks as Options
 
@@ -58,12 +59,20 @@ class Callbacks:
     def wants(self, event: str) -> bool:
         return event in self._functions
 
-    def call(self, moment: Moment) -> dict[str, float]:
-        """Calls the functions of an event in their order; returns the metrics that they gave."""
+    def call(self, moment: Moment, measured: Collection[str] = ()) -> dict[str, float]:
+        """Calls the functions of an event in their order; returns the metrics that they gave.
+
+        The model comes back in the mode it was in.
+
+        Args:
+            moment: what they learn.
+            measured: names of metrics that the run has measured just now, and that nobody may replace.
+        """
         found: dict[str, float] = {}
         for name, function in self._functions.get(moment.event, ()):
             try:
-                found |= _metrics(function(moment))
+                with modes.kept(moment.model):
+                    found |= _metrics(function(moment), measured)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's code must not end a training
                 self._failed(name, moment.event, error)
         return found
@@ -82,11 +91,11 @@ def _words(error: BaseException) -> str:
         return "(it cannot be shown)"
 
 
-def _metrics(found: object) -> dict[str, float]:
+def _metrics(found: object, measured: Collection[str]) -> dict[str, float]:
     """What a function returned, as metrics.
 
     Raises:
-        TypeError: it is neither nothing nor a mapping from names to numbers.
+        TypeError: it is neither nothing nor a mapping from new names to numbers.
     """
     if found is None:
         return {}
@@ -95,6 +104,9 @@ def _metrics(found: object) -> dict[str, float]:
     for name in _TAKEN:
         if name in found:
             raise TypeError(f"returned {name!r}, which each row has of its own; give the metric another name")
+    for name in measured:
+        if name in found:
+            raise TypeError(f"returned {name!r}, which was measured here; give the metric another name")
     return {str(name): _number(name, value) for name, value in found.items()}
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from trainer import modes
 from trainer.data import Samples
 from trainer.model import Ask
 from trainer.precision import Precision
@@ -52,7 +52,8 @@ class Evaluator:
         count = len(samples) if batches is None else min(len(samples), batches * self.batch_size)
         answers: list[tuple[Tensor, Tensor]] = []
         sums: Sums = {}
-        with torch.no_grad(), _examined(model):
+        with torch.no_grad(), modes.kept(model):
+            model.eval()
             for numbers in self._mine(count):
                 found, answer = self._batch(model, samples, numbers)
                 sums = {name: sums[name] + value for name, value in found.items()} if sums else found
@@ -86,15 +87,3 @@ class Evaluator:
     def _scores(self, answers: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
         logits, targets = (self.ranks.gathered(torch.cat(parts)) for parts in zip(*answers, strict=True))
         return scores(self.metrics, logits, targets)
-
-
-@contextmanager
-def _examined(model: nn.Module) -> Iterator[None]:
-    """The model as it is used, not trained; every part of it gets its own mode back, whatever happens."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -289,7 +289,7 @@ class Run:
         total, count = self.epoch_loss
         mean = {"train_loss_epoch": total / count} if count else {}
         more = self._call("epoch_end", mean)
-        self.log.epoch_end(self.loader.position.epoch, step=self.step, **{**mean, **more})
+        self.log.epoch_end(self.loader.position.epoch, step=self.step, **mean, **more)
         self.epoch_loss = [0.0, 0.0]
 
     # --------------------------------------------------------------------------------- evaluations, checkpoints
@@ -401,7 +401,8 @@ class Run:
             return {}
         metrics = {**self.log.metrics, **(more or {})}
         step, epoch = self.step if step is None else step, self.loader.position.epoch
-        return self.callbacks.call(Moment(event, step, epoch, metrics, self.folder, self.model, checkpoint))
+        moment = Moment(event, step, epoch, metrics, self.folder, self.model, checkpoint)
+        return self.callbacks.call(moment, measured=more or ())
 
     def _callback_failed(self, name: str, event: str, error: str) -> None:
         self.log.callback_failed(name, event, error)

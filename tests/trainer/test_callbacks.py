@@ -32,6 +32,14 @@ def names_the_step(moment):
     return {"step": 3.0}
 
 
+def measures_anew(moment):
+    return {"val_loss": -1.0, "train_loss_epoch": -1.0}
+
+
+def switches_off(moment):
+    moment.model.eval()
+
+
 def gives_a_list(moment):
     return [1, 2]
 
@@ -130,6 +138,17 @@ def test_a_metric_of_ones_own_may_be_the_one_that_counts(tmp_path, small_toml):
     assert json.loads((folder / "result.json").read_text())["primary_metric"]["value"] == -5.0
 
 
+@pytest.mark.usefixtures("own")
+def test_the_model_stays_in_the_mode_it_was_in(tmp_path, small_toml, read_rows):
+    """Dropout goes on: another loss than without would tell."""
+    settings = ["model.dropout=0.5", "train.eval_every=2"]
+    left, plain = (
+        run_with(small_toml, tmp_path / name, *settings, *calls)
+        for name, calls in {"left": [calling("evaluation", "switches_off")], "plain": []}.items()
+    )
+    assert [row["metrics"] for row in read_rows(left, "step")] == [row["metrics"] for row in read_rows(plain, "step")]
+
+
 FAULTY = {
     "raises": "ValueError: no good",
     "leaves": "SystemExit: 7",
@@ -137,6 +156,7 @@ FAULTY = {
     "gives_a_list": "TypeError: returned list; give None, or a mapping",
     "gives_words": "TypeError: returned own = 'much', which is no number",
     "names_the_step": "TypeError: returned 'step', which each row has of its own",
+    "measures_anew": "TypeError: returned 'val_loss', which was measured here",
 }
 
 

@@ -1,5 +1,6 @@
 """Checkpoints beside the training: what waits for what, and what a disk that refuses and a kill leave behind."""
 
+import errno
 import os
 import pickle
 import threading
@@ -123,6 +124,16 @@ class Disk:
 @pytest.fixture
 def disk(monkeypatch):
     return Disk(monkeypatch)
+
+
+def test_a_checkpoint_that_is_not_written_leaves_no_note_of_it(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.sealed, "stream", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.save_step(tmp_path, {"step": 3}, value=None, note={}, best=False)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 @pytest.mark.parametrize("size", [1, 100_000], ids=["small", "larger-than-a-buffer"])

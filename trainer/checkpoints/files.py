@@ -62,7 +62,12 @@ def save_step(folder: Path, state: State, *, value: float | None, note: Mapping[
     sweep(folder)
     told = {"step": step, "value": None if value is None else number_out(value), **note}
     replace(path.with_suffix(".json"), json.dumps(told, indent=1).encode())  # first: no file without
-    save(folder, path.stem, state)
+    try:
+        save(folder, path.stem, state)
+    except OSError:
+        if not path.exists():
+            path.with_suffix(".json").unlink(missing_ok=True)
+        raise
     for name in (LAST, BEST) if best else (LAST,):
         sealed.link(path.with_name(f"{name}.pt"), path)
     return path
