@@ -27,7 +27,7 @@ class Outfit:
     """
 
     def __init__(self, leg: Leg, model: nn.Module, options: spec.Spec, ranks: Alone, step: int = 1) -> None:
-        self.leg, self._model, self._options, self._ranks = leg, model, options, ranks
+        self.leg, self._model, self._ranks = leg, model, ranks
         own = leg.options
         models.freeze(model, options.lora, own.train.trainable)
         self._freezing = Freezing(model, own.frozen)
@@ -39,7 +39,7 @@ class Outfit:
         self.optimizer = optim.build(model, own.optimizer)
         self.weights = list(model.parameters())  # to walk through a model takes longer than a small step
         self._freezing.apply(step)
-        self.forward = ranks.shared(model, options)
+        self.forward = ranks.shared(model, own)
         self.loader = Loader(leg.data.train, own, Position(), rank=ranks.rank, world=ranks.world, total_steps=leg.steps)
 
     def switch(self, step: int) -> str:
@@ -47,7 +47,7 @@ class Outfit:
         told = []
         if step in self._freezing.switches:
             learning, all_ = self._freezing.apply(step)
-            self.forward = self._ranks.shared(self._model, self._options)
+            self.forward = self._ranks.shared(self._model, self.leg.options)
             told.append(f"{learning} of {all_} parameter tensors learn")
         if step == self._mining_begins and self.leg.options.mining:
             told.append(f"the hardest {100 * self.leg.options.mining.keep_ratio:g} % of each batch give a gradient")

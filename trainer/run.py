@@ -58,7 +58,6 @@ class Run:
             randomness.seed_everything(options.seed + ranks.rank * _APART, deterministic=options.deterministic)
         self.ask = model.asked(self.model)
         self.task = tasks.build(options, data)
-        self.precision = Precision(options.train.precision, self.device)
         self.ema = Ema(self.model, options.ema.decay) if options.ema else None
         self.callbacks = Callbacks(options.callbacks, self._callback_failed)
         self.total_steps = self.legs[-1].last
@@ -71,8 +70,7 @@ class Run:
         """Samples that earlier legs were trained on."""
         self.epoch_loss = [0.0, 0.0]  # sum and count, for the mean of the epoch under way
         self.log: RunLog
-        self._scale = math.inf
-        self._compiled = not options.train.compile
+        self._compiled = not any(leg.options.train.compile for leg in self.legs)
         scores.check_spec(self.task, self.legs)
         for leg in self.legs[1:]:
             outfit.check(leg, self.legs[0], self.model, options)
@@ -129,7 +127,8 @@ class Run:
 
     def _set_out(self, leg: Leg) -> None:
         """Takes what a leg has of its own, as it is at this step."""
-        self.leg = leg
+        self.leg, self._scale = leg, math.inf
+        self.precision = Precision(leg.options.train.precision, self.device)
         self.outfit = Outfit(leg, self.model, self.options, self.ranks, self.step - leg.first + 1)
         self.optimizer, self.loader = self.outfit.optimizer, self.outfit.loader
         batch, metrics = leg.options.train.batch_size, leg.options.evaluate.metrics

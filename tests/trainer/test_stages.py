@@ -236,3 +236,13 @@ def test_a_checker_finds_nothing_odd_in_a_staged_run(tmp_path, small):
     assert launch(Order(path, tmp_path / "e")) == 0
     assert check(["once", str(tmp_path / "e")]) == 0
     assert "**Healthy**" in (tmp_path / "e/exp-001" / DIAGNOSIS).read_text()
+
+
+def test_a_stage_may_have_another_number_format(tmp_path, small_toml, read_rows):
+    half = '[[stages]]\nname = "full"\ntrain = { steps = 3 }\n\n[[stages]]\nname = "half"\n'
+    half += 'train = { steps = 3, precision = "fp16" }\n'
+    path = tmp_path / "parts.toml"
+    path.write_text(f"{small_toml.read_text()}\n{half}")
+    assert launch(Order(path, tmp_path)) == 0
+    rows = read_rows(tmp_path / "exp-001", "step")
+    assert ["loss_scale" in row["metrics"] for row in rows] == [False] * 3 + [True] * 3
