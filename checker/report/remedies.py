@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -290,6 +291,13 @@ def _resume(look: Look) -> str:
     return f"resume: trainer run {look.id} --resume" if ours else "resume from the last checkpoint"
 
 
+_MISTAKE = re.compile(
+    r"(SpecError|TypeError|AttributeError|NameError|UnboundLocalError|KeyError|IndexError|ValueError|AssertionError|"
+    r"ImportError|ModuleNotFoundError|SyntaxError|NotImplementedError|ZeroDivisionError)\b"
+)
+"""Errors of a program, which come again; one of the system (a full disk, a lost connection) may not."""
+
+
 def _crash(look: Look) -> Suggestions:
     tick = look.history.tick
     error = (tick.error or "") if tick else ""
@@ -304,6 +312,10 @@ def _crash(look: Look) -> Suggestions:
             yield from setting(look, half, idea, why=why, effect=effect)
         else:
             yield Suggestion("half the batch, twice the gradient accumulation", why, effect=effect)
+    if mistake := _MISTAKE.match(error):
+        idea = f"correct what raised the {mistake[1]}, then {_resume(look)}"
+        yield Suggestion(idea, why, effect="goes on where it was; with the same code it would end there again")
+        return
     yield Suggestion(f"{_resume(look)} (nothing is known against the model)", why, effect="goes on where it was")
 
 

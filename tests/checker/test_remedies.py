@@ -119,6 +119,23 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_gradient():
     assert first.change == {"train.batch_size": 8, "train.accumulate": 2}
 
 
+@pytest.mark.parametrize(
+    ("error", "first"),
+    [
+        (None, "resume: "),
+        ("OSError: [Errno 28] No space left on device", "resume: "),
+        ("RuntimeError: NCCL communicator was aborted", "resume: "),
+        ("KeyError: 'body' (data.py:12: return row['body'])", "correct what raised the KeyError, then resume: "),
+        ("SpecError: data.path: it changed", "correct what raised the SpecError, then resume: "),
+    ],
+    ids=["none", "disk", "network", "mistake", "spec"],
+)
+def test_a_mistake_is_to_be_corrected_before_it_is_made_again(error, first):
+    run = case_of(falling(50))
+    run.history.tick = Tick(now=0.0, error=error)
+    assert suggest("crash", run=run)[-1].idea.startswith(first)
+
+
 def test_a_constant_schedule_under_drift_gets_a_decay():
     config = {**CONFIG, "schedule": {"kind": "constant"}}
     assert suggest("drift", config=config)[0].change == {"schedule.kind": "cosine"}
