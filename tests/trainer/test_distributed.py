@@ -217,3 +217,9 @@ def test_processes_that_no_launcher_has_introduced_are_told_how_to_start(small, 
     meeting = distributed.joined(small())
     with pytest.raises(SpecError, match="the 2 processes of this launch do not meet; start them with torchrun"):
         meeting.__enter__()
+
+
+def test_more_processes_than_gpus_are_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(SpecError, match="process 2 here has no GPU: torch sees 2; start 2 at most"):
+        torchrun._take_gpu(2)

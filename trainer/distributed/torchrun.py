@@ -53,9 +53,10 @@ class Torchrun(Alone):
         self.options = options.distributed
         self._sharded = options.distributed.strategy == "fsdp"
         self._local = int(os.environ.get("LOCAL_RANK", "0"))
-        if torch.cuda.is_available():
-            torch.cuda.set_device(self._local)
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        on_gpus = options.device != "cpu" and torch.cuda.is_available()
+        if on_gpus:
+            _take_gpu(self._local)
+        backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
         try:
             dist.init_process_group(backend, timeout=timedelta(seconds=self.options.timeout_seconds))
         except (ValueError, RuntimeError) as error:  # a variable is missing, or nobody answers
@@ -197,6 +198,19 @@ def _leave_stopping_to_the_first() -> None:
     """The first rank answers signals for all: a launcher sends them to every rank, and all stop at the same step."""
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda number, _frame: signal.signal(number, signal.SIG_DFL))
+
+
+def _take_gpu(local: int) -> None:
+    """Makes the GPU of this process the one that torch means.
+
+    Raises:
+        SpecError: there are fewer than processes on this machine.
+    """
+    count = torch.cuda.device_count()
+    if local >= count:
+        what = f"torch sees {count}; start {count} at most, or give device=cpu"
+        raise SpecError(f"process {local} here has no GPU: {what}")
+    torch.cuda.set_device(local)
 
 
 def _check(options: spec.Spec) -> None:
