@@ -111,6 +111,8 @@ class Daemon:
         self._faults: dict[Path, _Fault] = {}
         self._asleep: set[Path] = set()
         """Finished runs whose report is newer than their files; they are not read before something changes."""
+        self._others: set[Path] = set()
+        """Runs that have a checker of their own; they are taken in when it is gone."""
         self._reported: dict[Path, float] = {}
         self._report_faults: dict[Path, str] = {}
         self._summary_due = float("inf")
@@ -154,7 +156,7 @@ class Daemon:
         beat = moment.mono >= self._next_beat
         if beat:
             self._next_beat = moment.mono + BEAT
-        for folder in woken:
+        for folder in (*woken, *(self._others if beat else ())):
             self._welcome(folder)
         for folder, run in list(self.runs.items()):
             if folder in woken or run.behind or run.chasing or (beat and not (run.over and self._settled(run))):
@@ -195,14 +197,27 @@ class Daemon:
                 self.tell([Notice(self._name(folder), "its folder is gone; no longer watched", Severity.WARNING)])
             return
         if not self._ours(folder):
+            self._others.discard(folder)
             return
         if folder not in self._asleep and reported(folder):
             self._asleep.add(folder)
             return
         self._asleep.discard(folder)
+        if self._another_watches(folder):
+            return
         fault = self._faults.get(folder)
         if fault is None or time.monotonic() >= fault.until:
             self._admit(folder)
+
+    def _another_watches(self, folder: Path) -> bool:
+        """Whether the run has a checker of its own: two would find, tell and ask everything twice."""
+        holder = None if folder == self.root else contract.watcher(folder)
+        if holder is None:
+            self._others.discard(folder)
+        elif folder not in self._others:
+            self._others.add(folder)
+            self.tell([Notice(self._name(folder), f"left to a checker of its own ({holder})", Severity.INFO)])
+        return holder is not None
 
     def _admit(self, folder: Path) -> None:
         with self._fenced(partial(self._stumbled, folder)):

@@ -31,7 +31,7 @@ def start(folder: Path) -> str:
     It ends by itself when this process has ended and everything about the run is told. A signal from the terminal is
     meant for the training, so the checker gets a session of its own.
     """
-    for root in (folder, folder.parent):
+    for root in (folder, *folder.parents):
         if holder := watcher(root):
             return f"a checker watches {root} already ({holder})"
     command = [sys.executable, "-m", "checker", "watch", str(folder), "--while-pid", str(os.getpid())]

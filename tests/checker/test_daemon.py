@@ -377,6 +377,23 @@ def test_one_checker_per_root(tmp_path):
         pass
 
 
+def test_a_run_with_a_checker_of_its_own_is_left_to_it_until_it_is_gone(tmp_path):
+    mine, theirs = doomed(tmp_path / "a"), doomed(tmp_path / "b")
+    told = []
+    watch = Daemon(tmp_path, tell=told.extend)
+    with only_one(theirs.path):
+        for _ in range(2):
+            watch.round(wait=False)
+        assert (mine.acts(), theirs.journal()) == (["looked-again", "requested"], [])
+        assert [notice.text for notice in told if "of its own" in notice.text] == [
+            f"left to a checker of its own ({contract.watcher(theirs.path)})"
+        ]
+    watch._next_beat = 0.0  # nothing in the folder has changed
+    watch.round(wait=False)
+    assert theirs.acts() == ["looked-again", "requested"]
+    watch.close()
+
+
 # ------------------------------------------------------------------------------------------------- real processes
 
 
