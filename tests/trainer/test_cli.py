@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import program, wait_until
 
 from trainer import launch as launching
 from trainer.cli import main
@@ -19,22 +20,7 @@ LONG = ["--set", "train.steps=1000000", "--set", "train.eval_every=0"]
 
 
 def started(*arguments):
-    """The real program, as a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "trainer", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def wait_until(true, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.05)
+    return program("trainer", *arguments)
 
 
 def steps_in(folder):

@@ -7,11 +7,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from executed import pending, python, state_of
+from processes import wait_until
 
 from contract import Exit, Kill, StatusFile, request_kill
 from trainer.cli import main
@@ -32,13 +32,6 @@ def left_behind(folder):
     """What `trainer exec` must never leave: the spec, temporary files, processes."""
     files = [path.name for path in folder.iterdir() if path.name == "spec.json" or path.name.endswith(".tmp")]
     return files + marked(state_of(folder)["run_id"])
-
-
-def wait_until(true, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.02)
 
 
 # ---------------------------------------------------------------------------------------------- how a run ends

@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from processes import program, wait_until
 
 from contract import process_started, watcher
 from trainer import fail_fast
@@ -33,25 +32,6 @@ batch_size = 4
 clip_norm = 0.0
 eval_every = 0
 """
-
-
-def program(name, *arguments, **named):
-    return subprocess.Popen(
-        [sys.executable, "-m", name, *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **named,
-    )
-
-
-def wait_until(true, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.05)
 
 
 def test_a_doomed_run_is_stopped_by_a_checker_of_its_own_which_then_goes(tmp_path, read_status):
