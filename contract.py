@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import errno
+import functools
 import hashlib
 import itertools
 import json
@@ -878,6 +879,7 @@ def process_started(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+@functools.cache
 def boot_id() -> str | None:
     """A name for this boot of this machine; None where the system has none."""
     with suppress(OSError):

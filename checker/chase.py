@@ -43,6 +43,11 @@ class Chase:
         """A stop has been asked for and is not yet settled."""
         return any(Did.REQUESTED in pursuit.done and not pursuit.ended for pursuit in self.pursuits)
 
+    @property
+    def unsettled(self) -> bool:
+        """There is a wish to stop the run that is not settled, whether it has been asked or not."""
+        return any(not pursuit.ended for pursuit in self.pursuits)
+
     def forced(self, named: contract.Process | None) -> bool:
         """Whether process `named` was sent our signal, and so perhaps could not write that it was killed."""
         return any(pursuit.process == named and pursuit.forced for pursuit in self.pursuits if named is not None)
@@ -102,7 +107,7 @@ class Chase:
 
     def _seen(self, pursuit: Pursuit, case: Case) -> enforce.Seen:
         document = self.status.document
-        named = process.parse(document)
+        named = self.status.process
         asked = contract.Kill.parse(document.get("kill"))
         answer = ack(document)
         if document.get("phase") == contract.Phase.CHECKPOINT and self.moment.mono - self._heartbeat[1] < enforce.FRESH:
@@ -162,7 +167,7 @@ class Chase:
         if Did.LOOKED_AGAIN not in pursuit.done:
             self._did(pursuit, Did.LOOKED_AGAIN, f"still so at row {case.history.index}")
         pursuit.kill = replace(pursuit.kill, run_id=self.status.run_id)
-        pursuit.process, pursuit.ranks = process.parse(self.status.document), self._ranks()
+        pursuit.process, pursuit.ranks = self.status.process, self._ranks()
         standing = contract.pending_kill(self.status.document)
         trouble = enforce.ask(self.status.file, pursuit.kill)
         self.status.refresh()

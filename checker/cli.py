@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,15 +173,15 @@ def _root(folder: Path) -> Path:
     return folder.resolve()
 
 
-def _reporter(root: Path) -> tuple[Callable[[Run], None], Callable[[], None]]:
-    """What writes one run's reports, and what writes the checklist over all of them."""
+def _reporter(root: Path) -> tuple[Callable[[Run], None], Callable[[], Iterator[None]]]:
+    """What writes one run's reports, and what writes the checklist over all of them, bit by bit."""
     from importlib import import_module
     from importlib.util import find_spec
 
-    from checker.watch import is_run
+    from checker.places import is_run
 
     if find_spec("checker.report.pages") is None or find_spec("checker.report.checklist") is None:
-        return lambda _: None, lambda: None
+        return lambda _: None, lambda: iter(())
     report, checklist = import_module("checker.report.pages"), import_module("checker.report.checklist")
 
     def write(run: Run) -> None:
@@ -195,7 +195,7 @@ def _reporter(root: Path) -> tuple[Callable[[Run], None], Callable[[], None]]:
         )
 
     experiments = root.parent if is_run(root) else root  # whoever watches one run alone updates the list it is in
-    return write, lambda: checklist.write(experiments)
+    return write, lambda: checklist.steps(experiments)
 
 
 # ------------------------------------------------------------------------------------------------------- commands
@@ -273,7 +273,8 @@ def _once(arguments: argparse.Namespace) -> int:
             raise Complaint(f"{root} cannot be written: {error}") from None
         report, summarize = _reporter(root)
         runs, notices = judge_once(root, mode=Mode.JUDGE, on_change=report, limits=limits)
-        summarize()
+        for _ in summarize():
+            pass
     if not runs and not notices:
         raise Complaint(f"{root}: no run folders (none with metrics.jsonl, training_status.json or experiment.json)")
     for notice in notices:

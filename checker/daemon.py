@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -16,12 +17,16 @@ from types import FrameType
 from typing import Any
 
 import contract
+from checker.agenda import Agenda
+from checker.census import Census
 from checker.events import Life
 from checker.finding import Severity
 from checker.naps import Naps
-from checker.run import Run
+from checker.places import DEPTH, FOLDER, ROWS, folders, is_run
+from checker.reports import Reports
+from checker.run import BEAT, Run
 from checker.terms import Mode, Moment, Notice
-from checker.watch import DEPTH, Alarm, folders, is_run
+from checker.watch import Alarm
 
 try:
     import fcntl
@@ -29,14 +34,8 @@ except ImportError:  # not a POSIX system: two checkers on one root are then the
     fcntl = None  # type: ignore[assignment]
 
 
-BEAT = 1.0
-"""Seconds between two looks at the clock for a run in progress."""
-
-CHASE = 0.1
-"""As above while a stop has been asked for: whether it has happened should be known soon."""
-
-REPORT_SECONDS = 2.0
-"""Progress alone is reported no more often than this; whatever happens is reported at once."""
+SLICE = 0.02
+"""Seconds of each round for what can wait (long logs, reports), so that new rows of others never wait long."""
 
 RETRY = (5.0, 300.0)
 """First and longest pause before a run that made the checker stumble is looked at again, from its first byte."""
@@ -87,7 +86,17 @@ class _Fault:
 
 
 class Daemon:
-    """Watches every run folder below `root`."""
+    """Watches every run folder below `root`.
+
+    Args:
+        root: where run folders are looked for.
+        mode: how far it may go.
+        limits: limits other than a rule's own, by rule.
+        poll: seconds between two looks at a folder whose changes are not announced.
+        on_change: writes the reports of one run.
+        on_changes: writes what is about all of them, a bit each time that its answer is advanced.
+        tell: shows notices to whoever watches.
+    """
 
     def __init__(
         self,
@@ -97,7 +106,7 @@ class Daemon:
         limits: Mapping[str, Any] | None = None,
         poll: float = 1.0,
         on_change: Callable[[Run], None] = lambda _: None,
-        on_changes: Callable[[], None] = lambda: None,
+        on_changes: Callable[[], Iterator[None]] = lambda: iter(()),
         tell: Callable[[Iterable[Notice]], object] = lambda _: None,
     ) -> None:
         self.root, self.mode, self.limits = root, mode, limits
@@ -105,17 +114,20 @@ class Daemon:
         self.alarm = Alarm(root, poll)
         self.stopping = False
         self.tell = tell
-        """Shows notices to whoever watches."""
         self.after_round: Callable[[], None] = lambda: None
-        self._on_change, self._on_changes = on_change, on_changes
+        self.reports = Reports(on_change, on_changes, lambda run: self._fenced(partial(self._unreported, run)))
+        self._agenda = Agenda[Run]()
+        self._census = Census[Run]()
+        self._arrivals: deque[Path] = deque()
+        """Folders that have come and were not looked at yet."""
+        self._behind: deque[Run] = deque()
+        """Runs of which more can be read than one turn takes."""
         self._faults: dict[Path, _Fault] = {}
         self._asleep: set[Path] = set()
         """Finished runs whose report is newer than their files; they are not read before something changes."""
         self._others: set[Path] = set()
         """Runs that have a checker of their own; they are taken in when it is gone."""
-        self._reported: dict[Path, float] = {}
         self._report_faults: dict[Path, str] = {}
-        self._summary_due = float("inf")
         self._next_beat = 0.0
         self._naps = Naps()
 
@@ -132,8 +144,6 @@ class Daemon:
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Runs until stopped, or until `until` says so after a full round."""
         self.alarm.start()
-        if self.alarm.trouble:
-            self.tell([Notice("checker", self.alarm.trouble, Severity.WARNING)])
         try:
             while not self.stopping:
                 self.round()
@@ -149,65 +159,109 @@ class Daemon:
             run.close()
 
     def round(self, *, wait: bool = True) -> None:
-        """One pass: whoever may have changed, and on the beat everybody who is still running."""
+        """One pass: whoever may have changed, then whose time has come, then a slice of what can wait."""
         woken = self.alarm.wait(self._patience() if wait else 0.0)
+        moment = self._moment()
+        for trouble in self.alarm.troubles():
+            self.tell([Notice("checker", trouble, Severity.WARNING)])
+        for folder, touched in woken.items():
+            self._wake(folder, touched, moment)
+        if moment.mono >= self._next_beat:
+            self._next_beat = moment.mono + BEAT
+            self._beat(moment)
+        end = time.monotonic() + 5 * SLICE
+        for run in self._agenda.due(moment.mono):
+            self._turn(run, moment, beat=True)
+            if time.monotonic() > end:
+                break
+        self._catch_up(moment)
+        self.reports.work(SLICE)
+
+    def _moment(self) -> Moment:
+        """The time; after a nap of the machine every run is due, for it must be known which silence it fell into."""
+        slept = self._naps.total
         moment = Moment.now()
         moment = replace(moment, slept=self._naps.look(moment.wall, time.process_time()))
-        beat = moment.mono >= self._next_beat
-        if beat:
-            self._next_beat = moment.mono + BEAT
-        for folder in (*woken, *(self._others if beat else ())):
-            self._welcome(folder)
-        for folder, run in list(self.runs.items()):
-            if folder in woken or run.behind or run.chasing or (beat and not (run.over and self._settled(run))):
-                self._turn(folder, run, moment, beat=beat or folder not in self._reported)
-        self._report(moment)
+        if moment.slept != slept:
+            for run in self.runs.values():
+                self._agenda.plan(run, moment.mono)
+        return moment
 
     @property
     def quiet(self) -> bool:
         """Every run is over, as far as can be told, and no stop is pending."""
         running = any(not run.over and run.life in (Life.ALIVE, Life.STOPPED) for run in self.runs.values())
         busy = any(run.chasing or run.behind or run.urgent or run.settling for run in self.runs.values())
-        return not running and not busy
-
-    def _settled(self, run: Run) -> bool:
-        """Nothing about a finished run depends on the time any more."""
-        final = run.state is not None and run.state.final
-        return final and run.folder in self._reported and not run.urgent and not run.settling
+        return not (running or busy or self._arrivals or self.reports.urgent)
 
     def _patience(self) -> float:
         """How long the next wait may last."""
-        now = time.monotonic()
-        if any(run.behind for run in self.runs.values()):
+        if self._behind or self._arrivals or self.reports.urgent:
             return 0.0
-        wait = self._next_beat - now
-        if any(run.chasing for run in self.runs.values()):
-            wait = min(wait, CHASE)
-        return max(0.0, wait)
+        now = time.monotonic()
+        return max(0.0, min(self._next_beat, self._agenda.next, self.reports.next) - now)
+
+    def _beat(self, moment: Moment) -> None:
+        """What has to be looked at now and then: who lives, and what could not be done before."""
+        for run in self._census.changed():
+            self._turn(run, moment, beat=True)
+        for folder in tuple(self._others):
+            self._arrivals.append(folder)
+        for folder, fault in list(self._faults.items()):
+            if moment.mono >= fault.until and folder not in self.runs:
+                self._arrivals.append(folder)
+
+    def _catch_up(self, moment: Moment) -> None:
+        """Takes in folders and reads long logs, for a while; the others' new rows come first."""
+        end = time.monotonic() + SLICE
+        while (self._arrivals or self._behind) and not self.stopping:
+            if self._arrivals:
+                self._welcome(self._arrivals.popleft(), moment)
+            if self._behind:
+                run = self._behind.popleft()
+                if self.runs.get(run.folder) is run:
+                    self._turn(run, moment, beat=True)
+            if time.monotonic() >= end:
+                return
 
     # ------------------------------------------------------------------------------------------------ who is there
 
-    def _welcome(self, folder: Path) -> None:
-        """Takes a folder in, wakes it, or lets it go."""
+    def _wake(self, folder: Path, touched: int, moment: Moment) -> None:
+        """Something has changed in a folder: a quick look at a run that is known, the rest is for later."""
+        run = self.runs.get(folder)
+        if run is None:
+            self._arrivals.append(folder)
+        elif touched & FOLDER and not is_run(folder):
+            self._let_go(run)
+        elif run.behind:
+            return
+        elif touched == ROWS and not run.over:
+            self._turn(run, moment)
+        else:
+            self._turn(run, moment, beat=False)
+
+    def _welcome(self, folder: Path, moment: Moment) -> None:
+        """Takes a folder in, if it is one for us and not asleep."""
         if folder in self.runs:
-            if not is_run(folder):
-                self.runs.pop(folder).close()
-                self._faults.pop(folder, None)
-                self._reported.pop(folder, None)
-                self.tell([Notice(self._name(folder), "its folder is gone; no longer watched", Severity.WARNING)])
             return
         if not self._ours(folder):
             self._others.discard(folder)
+            self._faults.pop(folder, None)
             return
         if folder not in self._asleep and reported(folder):
             self._asleep.add(folder)
+            self.alarm.rest(folder)
             return
         self._asleep.discard(folder)
+        self.alarm.rouse(folder)
         if self._another_watches(folder):
             return
         fault = self._faults.get(folder)
-        if fault is None or time.monotonic() >= fault.until:
-            self._admit(folder)
+        if fault is None or moment.mono >= fault.until:
+            with self._fenced(partial(self._stumbled, folder)):
+                run = Run(folder, self._name(folder), self.mode, self.limits, life_of=self._census.life_of)
+                self.runs[folder] = run
+                self._turn(run, moment, beat=True)
 
     def _another_watches(self, folder: Path) -> bool:
         """Whether the run has a checker of its own: two would find, tell and ask everything twice."""
@@ -219,9 +273,18 @@ class Daemon:
             self.tell([Notice(self._name(folder), f"left to a checker of its own ({holder})", Severity.INFO)])
         return holder is not None
 
-    def _admit(self, folder: Path) -> None:
-        with self._fenced(partial(self._stumbled, folder)):
-            self.runs[folder] = Run(folder, self._name(folder), self.mode, self.limits)
+    def _let_go(self, run: Run) -> None:
+        run.close()
+        self._drop(run)
+        self._faults.pop(run.folder, None)
+        self.tell([Notice(run.name, "its folder is gone; no longer watched", Severity.WARNING)])
+
+    def _drop(self, run: Run) -> None:
+        """Forgets a run."""
+        self.runs.pop(run.folder, None)
+        self.reports.forget(run)
+        self._agenda.drop(run)
+        self._census.note(run, None)
 
     def _ours(self, folder: Path) -> bool:
         """Whether `folder` is a run folder where run folders are looked for, and not something inside one."""
@@ -239,13 +302,27 @@ class Daemon:
 
     # ------------------------------------------------------------------------------------------------- one run's turn
 
-    def _turn(self, folder: Path, run: Run, moment: Moment, *, beat: bool) -> None:
-        with self._fenced(partial(self._stumbled, folder)):
-            notices = run.turn(moment, beat=beat)
+    def _turn(self, run: Run, moment: Moment, *, beat: bool | None = None) -> None:
+        """A run's turn: everything at a `beat`, everything but the clock without one, only its rows when that is None.
+
+        Args:
+            run: whose turn it is.
+            moment: the time.
+            beat: whether to tell the judge the time.
+        """
+        with self._fenced(partial(self._stumbled, run.folder)):
+            notices = run.glance(moment) if beat is None else run.turn(moment, beat=beat)
             if notices:
                 self.tell(notices)
-            if not run.behind:
-                self._faults.pop(folder, None)
+            if run.behind:
+                self._behind.append(run)
+            elif beat is not None or run.chasing:
+                if beat or run.restless or run not in self._agenda:  # else what is planned is early enough
+                    self._agenda.plan(run, moment.mono + run.rest(moment))
+                self._census.note(run, run.status.process)
+                self._faults.pop(run.folder, None)
+            if beat or run.urgent or run.progressed:
+                self.reports.note(run)
 
     @contextmanager
     def _fenced(self, stumbled: Callable[[str], None]) -> Iterator[None]:
@@ -256,7 +333,7 @@ class Daemon:
             stumbled(f"{type(error).__name__}: {error}")
 
     def _stumbled(self, folder: Path, text: str) -> None:
-        run = self.runs.pop(folder, None)
+        run = self.runs.get(folder)
         known = self._faults.get(folder)
         pause = min(known.pause * 2, RETRY[1]) if known else RETRY[0]
         self._faults[folder] = _Fault(text, pause, time.monotonic() + pause)
@@ -267,32 +344,12 @@ class Daemon:
                 with suppress(OSError):
                     run.journal.write("trouble", {"text": text})
         if run is not None:
+            self._drop(run)
             run.close()
 
-    def _report(self, moment: Moment) -> None:
-        """Lets reports be written; after everybody's turn, so that a slow one delays nobody's kill."""
-        for folder in [folder for folder, fault in self._faults.items() if folder not in self.runs]:
-            if moment.mono >= self._faults[folder].until and is_run(folder):
-                self._admit(folder)
-        for folder, run in self.runs.items():
-            last = self._reported.get(folder)
-            due = last is None or (run.progressed and moment.mono - last >= REPORT_SECONDS)
-            if run.behind or not (run.urgent or due):
-                continue
-            soon = moment.mono if run.urgent else moment.mono + REPORT_SECONDS
-            self._summary_due = min(self._summary_due, soon)
-            run.urgent = run.progressed = False
-            self._reported[folder] = moment.mono
-            self._try(folder, partial(self._on_change, run))
-        if moment.mono >= self._summary_due:
-            self._summary_due = float("inf")
-            self._try(self.root, self._on_changes)
-
-    def _try(self, folder: Path, report: Callable[[], None]) -> None:
-        with self._fenced(partial(self._unreported, folder)):
-            report()
-
-    def _unreported(self, folder: Path, fault: str) -> None:
+    def _unreported(self, run: Run | None, fault: str) -> None:
+        """Says once that a report, or the list of all runs, could not be written."""
+        folder = self.root if run is None else run.folder
         text = f"its report cannot be written ({fault})"
         if self._report_faults.get(folder) != text:
             self._report_faults[folder] = text
@@ -302,15 +359,15 @@ class Daemon:
 def reported(folder: Path) -> bool:
     """Whether a finished run has been reported since its files last changed."""
     try:
-        written = os.stat(folder / contract.DIAGNOSIS).st_mtime_ns
+        report = os.stat(folder / contract.DIAGNOSIS)
         status: dict[str, Any] = contract.StatusFile(folder).read() or {}
     except (OSError, contract.Unreadable):
         return False
-    if not status or not contract.run_state(status).final:
+    if not report.st_size or not status or not contract.run_state(status).final:
         return False
     for name in (contract.METRICS, contract.STATUS, contract.EXPERIMENT):
         with suppress(OSError):
-            if os.stat(folder / name).st_mtime_ns > written:
+            if os.stat(folder / name).st_mtime_ns > report.st_mtime_ns:
                 return False
     return True
 

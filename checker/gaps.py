@@ -28,7 +28,8 @@ class Gaps:
         self.count += 1
         self.longest = max(self.longest, seconds)
         bin_ = math.ceil(math.log2(max(seconds, 1e-6)) * _PER_DOUBLING)
-        self._make_room(bin_)
+        if not 0 <= bin_ - self._first < len(self._bins):
+            self._make_room(bin_)
         self._bins[bin_ - self._first] += 1
 
     def _make_room(self, bin_: int) -> None:

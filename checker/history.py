@@ -303,7 +303,10 @@ class History:
         return worked if slept else gap
 
     def gap(self, phase: str) -> Gaps:
-        return self.gaps.setdefault(phase, Gaps())
+        known = self.gaps.get(phase)
+        if known is None:
+            known = self.gaps[phase] = Gaps()
+        return known
 
     def _rewind(self, step: int) -> None:
         for series in (*self.series.values(), self.monitor):

@@ -193,6 +193,29 @@ def _on_tick(case: Case, tick: Tick) -> list[Effect]:
     return effects
 
 
+def foresees(case: Case, tick: Tick) -> bool:
+    """Whether a look at the clock like `tick` might say something new; the case stays as it is.
+
+    When nothing new is foreseen for a look ahead of time in which nothing has moved, nobody has to look until then.
+    """
+    history = case.history
+    now, history.tick = history.tick, tick
+    try:
+        return any(_news(case, rule) for rule in (RULES if case.rules is None else case.rules) if rule.on_tick)
+    finally:
+        history.tick = now
+
+
+def _news(case: Case, rule: Rule) -> bool:
+    limits = case.limits.get(rule.name, rule.limits)
+    sighting, episode = rule.detect(case.history, limits), case.episodes.get(rule.name)
+    told = None if episode is None else episode.told
+    if sighting is None:
+        return told is not None
+    severity, _ = POLICY[rule.name].outcome(sighting.grade)
+    return told is None or severity.rank > told.rank
+
+
 def _end_silence(case: Case) -> list[Effect]:
     """A row ends every episode that was about silence; only a look at the clock can have begun one."""
     effects: list[Effect] = []

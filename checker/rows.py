@@ -99,18 +99,17 @@ def row(document: Mapping[str, Any], index: int, line: int) -> Row:
     for key, value in document.items():
         where = _PLACE.get(key)
         if where is None:
-            kind = type(value)
-            if kind is float or (kind is int and -_BIG < value < _BIG):
-                values[key] = value
-            else:
-                _odd(key, value, values)
+            _measured(key, value, values)
         elif where not in place:
             place[where] = value
     get = place.get
-    if "metrics" in place and isinstance(place["metrics"], Mapping):
+    if "metrics" in place and isinstance(place["metrics"], dict):
         for key, value in place["metrics"].items():
-            _odd(key, value, values)
-    if "config" in place and isinstance(place["config"], Mapping):
+            if type(value) is float:
+                values[key] = value
+            else:
+                _measured(key, value, values)
+    if "config" in place and isinstance(place["config"], dict):
         place = {**_totals(place["config"]), **place}
         get = place.get
     step, epoch, event = get("step"), get("epoch"), get("event")
@@ -122,7 +121,7 @@ def row(document: Mapping[str, Any], index: int, line: int) -> Row:
         values,
         "step" if event is None else str(event),
         step if type(step) is int and -_BIG < step < _BIG else _whole(step),
-        _limited(number_in(epoch)),
+        None if epoch is None else _limited(number_in(epoch)),
         seconds(place["at"]) if "at" in place else None,
         number_in(place["elapsed"]) if "elapsed" in place else None,
         _text(get("run_id")),
@@ -137,6 +136,15 @@ def row(document: Mapping[str, Any], index: int, line: int) -> Row:
 
 def too_long(size: int, line: int) -> Unreadable:
     return Unreadable(line, f"{size:,} bytes long; a row may have {MAX_LINE:,}")
+
+
+def _measured(key: str, value: Any, into: dict[str, float | None]) -> None:
+    """Takes in a metric as it is where it is simply a number."""
+    kind = type(value)
+    if kind is float or (kind is int and -_BIG < value < _BIG):
+        into[key] = value
+    else:
+        _odd(key, value, into)
 
 
 def _odd(key: str, value: Any, into: dict[str, float | None]) -> None:
@@ -175,17 +183,17 @@ def _text(value: object) -> str | None:
 
 def seconds(value: object) -> float | None:
     """Seconds since 1970 in a timestamp: a number (seconds or milliseconds) or ISO 8601."""
-    number = number_in(value)
-    if number is not None:
-        since = number / 1000 if number > 1e11 else number
-        return since if 1e8 < since < 1e11 else None
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value)
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
             return None
-    return None
+    number = number_in(value)
+    if number is None:
+        return None
+    since = number / 1000 if number > 1e11 else number
+    return since if 1e8 < since < 1e11 else None
 
 
 def _why(data: bytes, error: ValueError) -> str:

@@ -5,10 +5,10 @@ A turn never waits: it takes what is there now and returns. What it concludes is
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,8 @@ from checker.judge import Effect, Found
 from checker.naps import Excuse
 from checker.rankfiles import RankFiles
 from checker.status import Status, asked, tick, whole
-from checker.tail import Tail, fingerprint
+from checker.tail import CHUNK, Tail, fingerprint
 from checker.terms import Mode, Moment, Notice
-
-BATCH = 20_000
-"""Events per turn (about half a second), so that a long log read for the first time does not hold other runs up."""
 
 SETTLE_SECONDS = 2.0
 """After a process vanished, before it counts as the end: two heartbeats, in which a last status may still appear.
@@ -39,6 +36,19 @@ TROUBLE_SECONDS = 2.0
 
 SHOWN = 10
 """Unreadable lines that a report can show."""
+
+BEAT = 1.0
+"""Seconds between two looks at the clock for a run about which the time alone may say something new."""
+
+CHASE = 0.1
+"""As above while a stop has been asked for: whether it has happened should be known soon."""
+
+RESTS = (60.0, 30.0, 15.0, 8.0, 4.0, 2.0)
+"""Seconds for which a run may be left alone otherwise, the longest that is safe. Rows, a changed file and a process
+that ends wake it at once."""
+
+BEATING = 60.0
+"""A heartbeat that is younger is expected to go on."""
 
 BUSY_SECONDS = 1.0
 """Processor time over a shorter interval says nothing."""
@@ -54,12 +64,13 @@ class Run:
         "_excuse",
         "_final_since",
         "_grew",
+        "_life_of",
         "_named",
         "_notices",
         "_past",
+        "_plan_file",
         "_plan_stamp",
         "_read_before",
-        "_stream",
         "_trouble",
         "_trouble_told",
         "_unfinished_told",
@@ -83,7 +94,15 @@ class Run:
         "urgent",
     )  # fmt: skip
 
-    def __init__(self, folder: Path, name: str, mode: Mode = Mode.ACT, limits: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        mode: Mode = Mode.ACT,
+        limits: Mapping[str, Any] | None = None,
+        *,
+        life_of: Callable[[contract.Process | None], Life] = process.look,
+    ) -> None:
         self.folder, self.name, self.mode, self.limits = folder, name, mode, limits
         self.status = Status(folder)
         self.journal = journal.Journal(folder)
@@ -96,6 +115,7 @@ class Run:
         self.unreadable: list[Unreadable] = []
         """The first few lines that could not be read; `case.history.unreadable` counts all."""
         self.life = Life.UNKNOWN
+        self._life_of = life_of
         self.gone_since: float | None = None
         self.behind = False
         """There is more to read; another turn is due at once."""
@@ -104,7 +124,7 @@ class Run:
         self.progressed = False
         self._past = journal.Past()
         self._endings: set[tuple[int, str | None, str | None]] = set()
-        self._stream: Iterator[Event] | None = None
+        self._plan_file = f"{folder}{os.sep}{contract.EXPERIMENT}"
         self._plan_stamp: object = None
         self._notices: list[Notice] = []
         self._effort: tuple[object, float, dict[contract.Process, float]] = (None, 0.0, {})
@@ -151,7 +171,7 @@ class Run:
     @property
     def forced(self) -> bool:
         """The process is gone because we ended it, and could not say so itself."""
-        return self.life is Life.GONE and self.chase.forced(process.parse(self.document))
+        return self.life is Life.GONE and self.chase.forced(self.status.process)
 
     @property
     def chasing(self) -> bool:
@@ -181,6 +201,34 @@ class Run:
         notices, self._notices = self._notices, []
         return notices
 
+    def glance(self, moment: Moment) -> list[Notice]:
+        """Reads and judges new rows, and looks at nothing else unless these ask for a stop."""
+        self.chase.moment = moment
+        self._read()
+        if self.chase.unsettled:
+            return self.turn(moment, beat=False)
+        notices, self._notices = self._notices, []
+        return notices
+
+    @property
+    def restless(self) -> bool:
+        """Something is under way that only looking again can settle."""
+        ranks_too = (whole(self.document, "world_size") or 1) > 1
+        return bool(self.chasing or self.over or self.tail.unfinished or self.status.problem or ranks_too)
+
+    def rest(self, moment: Moment) -> float:
+        """Seconds for which nothing can follow from the clock alone, if no file and no process changes meanwhile."""
+        if self.chasing:
+            return CHASE
+        if self.over and not self.settling:
+            return math.inf
+        if self.restless:
+            return BEAT
+        look = self.case.history.tick
+        if look is None:  # a row came after the last look
+            look = self._look(moment)
+        return next((seconds for seconds in RESTS if not judge.foresees(self.case, ahead(look, seconds))), BEAT)
+
     def close(self) -> None:
         self.journal.close()
         self.status.file.close()
@@ -190,11 +238,10 @@ class Run:
     def _open(self, why: str) -> None:
         """Starts the case anew, from byte 0, with what the journal knows about this file."""
         self.plan, problem = plan.load(self.folder)
-        self._plan_stamp = _stamp(self.folder / contract.EXPERIMENT)
+        self._plan_stamp = _stamp(self._plan_file)
         self.case = judge.Case.open(self.plan, self.limits)
         self.chase.pursuits.clear()
         self.unreadable = []
-        self._stream = None
         self._past = journal.recall(self.folder, fingerprint(self.tail.path))
         self._endings = {(after, look.run_id, look.state) for after, look in self._past.ticks if look.final}
         self.acts = list(self._past.acts)
@@ -209,7 +256,7 @@ class Run:
         if self.status.refresh():
             self.progressed = True
             self.urgent |= before is not self.state
-        named = (self.status.run_id, process.parse(self.document))
+        named = (self.status.run_id, self.status.process)
         if named != self._named:  # what was known about the last process says nothing about this one
             self.urgent |= self.life is Life.GONE
             self._named, self.life, self.gone_since, self._final_since = named, Life.UNKNOWN, None, None
@@ -220,12 +267,12 @@ class Run:
         self._final_since = (self._final_since or moment.mono) if final else None
         self._look_for_trouble(moment)
         self._announce_state()
-        if self._plan_stamp != _stamp(self.folder / contract.EXPERIMENT):
+        if self._plan_stamp != _stamp(self._plan_file):
             self.tail = Tail(self.tail.path)
             self._open(f"{contract.EXPERIMENT} changed; judging again from the first row")
 
     def _look_at_process(self, moment: Moment) -> None:
-        life = process.look(process.parse(self.document)) if self.document else Life.UNKNOWN
+        life = self._life_of(self.status.process)
         if life is not self.life:
             self.urgent |= Life.GONE in (life, self.life)
             self.life = life
@@ -268,21 +315,28 @@ class Run:
             self._say(f"{state}{at}{f': {why}' if isinstance(why, str) else ''}")
 
     def _read(self) -> None:
-        if self._stream is None:
-            if self.tail.rewritten():
-                self._rewritten()
-            self._stream = journal.merge(self.tail.events(), self._past.ticks)
         count = 0
-        for event in islice(self._stream, BATCH):
+        for event in self._fresh():
             count += 1
             if isinstance(event, Unreadable):
                 self._note(event)
-            self._take(judge.step(self.case, event), event if isinstance(event, Tick) else None)
-        self.behind = count == BATCH
+            effects = judge.step(self.case, event)
+            if effects:
+                self._take(effects, event if isinstance(event, Tick) else None)
+        self.behind = self.tail.more
         self.progressed |= count > 0
         if not self.behind:
             self._grew |= count > 0 and self._read_before
-            self._stream, self._read_before = None, True
+            self._read_before = True
+
+    def _fresh(self) -> Iterator[Event]:
+        """What has been added to the log since the last look, as much of it as one turn takes."""
+        found = None if self._past.ticks else self.tail.fresh()
+        if found is not None:
+            return iter(found)
+        if self.tail.rewritten():
+            self._rewritten()
+        return journal.merge(self.tail.events(CHUNK), self._past.ticks)
 
     def _read_unfinished(self, moment: Moment) -> None:
         """Takes a last line without newline for what it is, once nobody writes it any more."""
@@ -351,18 +405,7 @@ class Run:
         first = final and ending not in self._endings
         if (final or gone) and not first:
             return  # told already, or too early to tell: nothing that happens by the clock happens to a dead process
-        look = tick(self.document, moment.wall)
-        look = replace(look, ranks=self.rank_files.look(self.document, moment.wall, once=self.mode is Mode.JUDGE))
-        look = replace(
-            look,
-            state=ending[2],
-            life=self.life,
-            gone_since=self.gone_since,
-            final=final,
-            busy=self._busy(look, moment),
-            # A run stands still as well while one of its ranks is suspended, and has to catch up afterwards.
-            excused=self._excuse.look(self._moved(look), moment, Life.STOPPED if ranks.suspended(look) else self.life),
-        )
+        look = replace(self._look(moment), state=ending[2], final=final)
         effects = judge.step(self.case, look)
         if first:
             # An ending is journaled even when nothing followed from it. A replay then knows the moment at which it was
@@ -372,6 +415,15 @@ class Run:
         if first or self._new(effects):
             self._journal("tick", journal.tick_out(look, self.case.history.index))
         self._take(effects, look)
+
+    def _look(self, moment: Moment) -> Tick:
+        """What the judge is told of this moment."""
+        look = tick(self.document, moment.wall)
+        told = self.rank_files.look(self.document, moment.wall, once=self.mode is Mode.JUDGE)
+        look = replace(look, ranks=told, life=self.life, gone_since=self.gone_since)
+        # A run stands still as well while one of its ranks is suspended, and has to catch up afterwards.
+        life = Life.STOPPED if ranks.suspended(look) else self.life
+        return replace(look, busy=self._busy(look, moment), excused=self._excuse.look(self._moved(look), moment, life))
 
     def _gone(self, moment: Moment) -> bool:
         """The process has vanished, and a last status of it would have been seen."""
@@ -385,7 +437,7 @@ class Run:
         Of a distributed run the busiest process on this machine counts: it may be the one that all others wait for.
         """
         key = self._moved(look)
-        named = process.parse(self.document) if self.document else None
+        named = self.status.process
         asked = (named, *(member.process for member in self.rank_files.living))
         used = {one: spent for one in asked if one is not None and (spent := process.cpu_seconds(one)) is not None}
         last, since, before = self._effort
@@ -439,11 +491,19 @@ class Run:
         self._notices.append(Notice(self.name, text, severity, rule))
 
 
+def ahead(look: Tick, seconds: float) -> Tick:
+    """The look at a later moment at which nothing has moved but the heartbeat, the worst that can come by waiting."""
+    beats = look.heartbeat_at is not None and look.now - look.heartbeat_at < BEATING
+    beat = look.now + seconds if beats else look.heartbeat_at
+    idle = 0.0 if look.life is Life.ALIVE else look.busy
+    return replace(look, now=look.now + seconds, heartbeat_at=beat, busy=idle)
+
+
 def _kills(effect: Effect) -> bool:
     return isinstance(effect, Found) and effect.finding.action is Action.KILL
 
 
-def _stamp(path: Path) -> object:
+def _stamp(path: str) -> object:
     try:
         return contract.stamp(os.stat(path))
     except OSError:

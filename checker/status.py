@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import contract
-from checker import rows
+from checker import process, rows
 from checker.events import Life, Tick
 
 MAX_SIZE = 1 << 24
@@ -25,6 +25,11 @@ class Status:
         """The last readable document; empty while there is none."""
         self.problem: str | None = None
         """Why the file that is there cannot be read; None while it can, or while there is none."""
+        self.state: contract.State | None = None
+        """None while there is no document."""
+        self.run_id: str | None = None
+        self.process: contract.Process | None = None
+        """The process that the document names."""
         self._stamp: contract.Stamp | None = None
 
     def refresh(self) -> bool:
@@ -32,7 +37,8 @@ class Status:
         try:
             info = os.stat(self.file.path)
         except OSError:
-            changed, self.document, self._stamp, self.problem = bool(self.document), {}, None, None
+            changed, self._stamp, self.problem = bool(self.document), None, None
+            self._take({})
             return changed
         found = contract.stamp(info)
         if found == self._stamp:
@@ -53,16 +59,16 @@ class Status:
             self.problem = f"{contract.STATUS} cannot be read: {error.strerror or error}"
             return False
         self._stamp, self.problem = found, None
-        self.document = document or {}
+        self._take(document or {})
         return True
 
-    @property
-    def state(self) -> contract.State | None:
-        return contract.run_state(self.document) if self.document else None
-
-    @property
-    def run_id(self) -> str | None:
-        return text(self.document, "run_id")
+    def _take(self, document: dict[str, Any]) -> None:
+        self.document = document
+        self.state = contract.run_state(document) if document else None
+        self.run_id = text(document, "run_id")
+        named = process.parse(document)
+        if named != self.process:  # most documents name the one that the last one named
+            self.process = named
 
 
 def text(document: Mapping[str, Any], key: str) -> str | None:

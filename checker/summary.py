@@ -15,10 +15,10 @@ from checker.clean import clean
 from checker.events import Life, Row
 from checker.finding import Severity
 from checker.names import ALIASES, TRAIN_LOSS
+from checker.places import folders
 from checker.show import Line
 from checker.status import Status
 from checker.tail import Decoder
-from checker.watch import folders
 
 _TAIL = 1 << 16
 """Bytes of the end of a log in which the last loss is looked for."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,7 @@ from checker import rows
 from checker.events import Row, Unreadable
 
 CHUNK = 1 << 18
-"""Bytes per read: large enough that a gigabyte is read at full speed, small enough to be forgotten."""
+"""Bytes per read and per turn (some 30 ms): enough to read a gigabyte at full speed, and nobody waits long for it."""
 
 PORTION = 256
 """Lines that are decoded at once: enough to share what that costs, few enough to stay in the processor's caches."""
@@ -27,6 +28,8 @@ _MARK = 64
 """Bytes before the offset that are kept and compared: a file rewritten in place may well be longer than the old one."""
 
 _BOM = b"\xef\xbb\xbf"
+
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 class Decoder:
@@ -42,6 +45,11 @@ class Decoder:
 
     def feed(self, data: bytes) -> Iterator[Row | Unreadable]:
         """The events that `data` completes; what follows the last newline is held back."""
+        if data and self.lines and not self._rest and not self._skipped and data.find(b"\n") == len(data) - 1:
+            event = self._decode(data[:-1])  # one line, as a live run writes it
+            if event is not None:
+                yield event
+            return
         *whole, rest = data.split(b"\n")
         if whole and (self._rest or self._skipped or not self.lines):  # only the first line can have begun before
             self._keep(whole.pop(0))
@@ -108,12 +116,28 @@ class Decoder:
 class Tail:
     """One file and how far it has been read. No file stays open between two looks, so ten thousand runs fit."""
 
-    __slots__ = ("_decoder", "_finished", "_id", "_mark", "_modified", "_told", "missing", "offset", "path", "trouble")
+    __slots__ = (
+        "_decoder",
+        "_finished",
+        "_id",
+        "_mark",
+        "_modified",
+        "_name",
+        "_told",
+        "missing",
+        "more",
+        "offset",
+        "path",
+        "trouble",
+    )
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._name = str(path)
         self.offset = 0
         self.missing = True
+        self.more = False
+        """The last look left something for the next."""
         self._decoder = Decoder()
         self._id: tuple[int, int] | None = None
         self._mark = b""
@@ -136,6 +160,34 @@ class Tail:
     @property
     def lines(self) -> int:
         return self._decoder.lines
+
+    def fresh(self) -> Iterable[Row | Unreadable] | None:
+        """Up to `CHUNK` bytes of what was added, where one read shows that nothing else has happened; None where not.
+
+        The common case of a live run: it costs four system calls, `rewritten` and `events` cost twelve.
+        """
+        if self._id is None or self._finished:
+            return None
+        mark = len(self._mark)
+        try:
+            fd = os.open(self._name, _FLAGS)
+            try:
+                info = os.fstat(fd)
+                if (info.st_dev, info.st_ino) != self._id:
+                    return None
+                data = os.pread(fd, mark + CHUNK, self.offset - mark)
+            finally:
+                os.close(fd)
+        except OSError:
+            return None
+        if len(data) < mark or not data.startswith(self._mark):
+            return None
+        self.missing, self._modified, self._told, self.trouble = False, info.st_mtime_ns, None, ""
+        added = data[mark:]
+        self.offset += len(added)
+        self.more = info.st_size > self.offset
+        self._mark = data[-_MARK:]
+        return self._decoder.feed(added) if added else ()
 
     def rewritten(self) -> bool:
         """Whether the bytes read so far are no longer the file's beginning. If so, the next `events` start at byte 0.
@@ -173,8 +225,9 @@ class Tail:
         with _Opened(self.path) as fd:
             return fd is None or os.pread(fd, len(self._mark), self.offset - len(self._mark)) == self._mark
 
-    def events(self) -> Iterator[Row | Unreadable]:
-        """What has been added since the last look."""
+    def events(self, most: float = math.inf) -> Iterator[Row | Unreadable]:
+        """What has been added since the last look, about `most` bytes of it."""
+        self.more = False
         try:
             with _Opened(self.path) as fd:
                 if fd is None:
@@ -190,8 +243,12 @@ class Tail:
                     # The newline of the line that had been taken for the last one has come after all.
                     self._mark, self.offset, self._finished = (self._mark + b"\n")[-_MARK:], self.offset + 1, False
                 # Up to the size found now: a file that grows faster than it is read must not hold the others up.
-                while chunk := os.pread(fd, min(CHUNK, info.st_size - self.offset), self.offset):
+                end = min(info.st_size, self.offset + most)
+                while self.offset < end and (
+                    chunk := os.pread(fd, min(CHUNK, info.st_size - self.offset), self.offset)
+                ):
                     self.offset += len(chunk)
+                    self.more = info.st_size > self.offset >= end
                     self._mark = (self._mark + chunk[-_MARK:])[-_MARK:]
                     yield from self._decoder.feed(chunk)
         except FileNotFoundError:
@@ -224,9 +281,8 @@ class _Opened:
         self.fd = -1
 
     def __enter__(self) -> int | None:
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
         try:
-            self.fd = os.open(self.path, flags)
+            self.fd = os.open(self.path, _FLAGS)
         except OSError as error:
             if error.errno in (errno.ENXIO, errno.ENODEV):  # a socket, or a device without a driver
                 return None

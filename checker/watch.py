@@ -1,154 +1,337 @@
 """An alarm clock for run folders. It says *look there*, never what happened; a poll says the same, only later.
 
-Kernel notifications make it fast on a local disk. Network file systems do not send them, and watches can run out; then
-the poll alone is slower, not wrong.
+Kernel notifications make it fast on a local disk. Network file systems do not send them for what other machines write,
+watches can run out, and a log may be a link to another disk; what is not announced is found by looking, at the interval
+that the user chose, and after the first such find the folder is looked at that often for good. Folders that are
+announced are looked at all the same, now and then.
 """
 
 from __future__ import annotations
 
-import logging
+import errno
 import os
 import queue
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
+from typing import Protocol
 
-from watchdog.events import (
-    DirCreatedEvent,
-    DirMovedEvent,
-    FileCreatedEvent,
-    FileModifiedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers import Observer
+from checker import places
+from checker.inotify import Inotify, Overflow
+from checker.observer import Tree
+from checker.places import ANYTHING, DEPTH, FOLDER
 
-from contract import EXPERIMENT, METRICS, STATUS, Stamp, stamp
+SWEEP_SECONDS = 30.0
+"""In this time every folder that is announced is looked at once as well, a few at each poll."""
 
-FILES = (METRICS, STATUS, EXPERIMENT)
-"""The files whose change means something. Our own reports lie beside them and must not wake us."""
+REST_SECONDS = 300.0
+"""As above for finished runs: a hundred thousand of them cost as much as three thousand live ones."""
 
-DEPTH = 2
-"""Levels below the root on which run folders are looked for: `experiments/exp-001` and `experiments/zoo/exp-001`."""
-
-_EVENTS: list[type[FileSystemEvent]] = [
-    FileCreatedEvent,
-    FileModifiedEvent,
-    FileMovedEvent,
-    DirCreatedEvent,
-    DirMovedEvent,
-]
-"""Without this filter a subscriber is woken by its own reads: each one is an opened and a closed event."""
+_DEAF = ("9p", "afs", "beegfs", "ceph", "cifs", "fuse", "gpfs", "lustre", "ncpfs", "nfs", "smb", "vboxsf", "virtiofs")
+"""File systems whose content may be changed by another machine, which the kernel then does not tell."""
 
 
-logging.getLogger("watchdog").setLevel(logging.CRITICAL)  # it warns on the console when a watch ends in mid-event
+MOUNTS = "/proc/self/mountinfo"
 
 
-class Alarm(FileSystemEventHandler):
-    """Collects the run folders that may have changed since the last `wait`."""
+class Ears(Protocol):
+    """What tells of changes."""
 
-    def __init__(self, root: Path, poll: float = 1.0) -> None:
-        self.root = root
-        self.poll = poll
-        self.trouble: str | None = None
-        """Why there are no kernel notifications, if there are none."""
-        self._queue: queue.SimpleQueue[Path | None] = queue.SimpleQueue()  # its put is safe in a signal handler
-        self._queued: set[Path] = set()
-        self._seen: dict[Path, tuple[Stamp | None, ...]] = {}
-        self._next_poll = 0.0
-        self._observer = Observer()
-
-    def start(self) -> None:
-        """Begins to listen; when that is impossible, `trouble` says why and the poll carries on alone."""
-        try:
-            self._observer.schedule(self, str(self.root), recursive=True, event_filter=_EVENTS)
-            self._observer.start()
-        except (OSError, RuntimeError) as error:
-            self.trouble = f"no file notifications ({error}); looking every {self.poll:g} s instead"
-
-    def stop(self) -> None:
-        if self._observer.is_alive():
-            self._observer.stop()
-            self._observer.join(0.5)
-
-    def ring(self) -> None:
-        """Ends the present `wait`."""
-        self._queue.put(None)
-
-    def wait(self, timeout: float) -> set[Path]:
-        """Run folders that may have changed; returns after `timeout` seconds at the latest."""
-        until_poll = self._next_poll - time.monotonic()
-        woken: set[Path] = set()
-        try:
-            self._take(self._queue.get(timeout=max(0.0, min(timeout, until_poll))), woken)
-            while True:
-                self._take(self._queue.get_nowait(), woken)
-        except queue.Empty:
-            pass
-        if time.monotonic() >= self._next_poll:
-            woken |= self.look()
-        return woken
-
-    def _take(self, path: Path | None, into: set[Path]) -> None:
-        if path is not None:
-            self._queued.discard(path)  # before its files are read, so that a later change is not lost
-            into.add(path)
-
-    def look(self) -> set[Path]:
-        """The poll: every run folder whose files are not as they were, new and vanished ones included."""
-        now = {folder: _stamps(folder) for folder in folders(self.root)}
-        changed = {folder for folder, stamps in now.items() if self._seen.get(folder) != stamps}
-        changed |= self._seen.keys() - now.keys()
-        self._seen = now
-        self._next_poll = time.monotonic() + self.poll
-        return changed
-
-    def dispatch(self, event: FileSystemEvent) -> None:
-        """Called in the observer's thread for every event that passed the filter."""
-        place = Path(os.fsdecode(event.dest_path or event.src_path))
-        if event.is_directory:
-            self._put(place)
-        elif place.name in FILES:
-            self._put(place.parent)
-
-    def _put(self, folder: Path) -> None:
-        if folder not in self._queued:
-            self._queued.add(folder)
-            self._queue.put(folder)
+    def add(self, folder: Path) -> None: ...
+    def remove(self, folder: Path) -> bool: ...
+    def ring(self) -> None: ...
+    def wait(self, seconds: float) -> dict[Path, int]: ...
+    def close(self) -> None: ...
 
 
-def is_run(folder: Path) -> bool:
-    return any(os.path.lexists(folder / name) for name in FILES)
+class _None:
+    """No notifications: only the bell."""
 
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[None] = queue.SimpleQueue()  # its put is safe in a signal handler
 
-def folders(root: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """Every run folder at or below `root`; what lies inside one (checkpoints) is not looked at."""
-    if is_run(root):
-        yield root
-    elif depth:
-        try:
-            with os.scandir(root) as entries:
-                below = sorted(entry.name for entry in entries if _folder(entry))
-        except OSError:
-            return
-        for name in below:
-            yield from folders(root / name, depth - 1)
+    def add(self, folder: Path) -> None:
+        """Nothing can be watched."""
 
-
-def _folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return not entry.name.startswith(".") and entry.is_dir()
-    except OSError:
+    def remove(self, folder: Path) -> bool:  # noqa: ARG002
         return False
 
+    def ring(self) -> None:
+        self._queue.put(None)
 
-def _stamps(folder: Path) -> tuple[Stamp | None, ...]:
-    return tuple(_stamp(folder / name) for name in FILES)
+    def wait(self, seconds: float) -> dict[Path, int]:
+        with suppress(queue.Empty):
+            self._queue.get(timeout=max(0.0, seconds))
+        return {}
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
-def _stamp(path: Path) -> Stamp | None:
+def ears(root: Path) -> Ears:
+    """The fastest notifications that this system has.
+
+    Raises:
+        OSError, RuntimeError: it has none, or no more of them.
+    """
     try:
-        return stamp(os.stat(path))
+        return Inotify()
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        return Tree(root)
+
+
+class Alarm:
+    """Collects the run folders in which something may have changed since the last `wait`, and what.
+
+    Args:
+        root: where run folders are looked for.
+        poll: seconds between two looks at a folder whose changes are not announced.
+    """
+
+    def __init__(self, root: Path, poll: float = 1.0) -> None:
+        self.root, self.poll = root, poll
+        self._troubles: list[str] = []
+        self._ears: Ears = _None()
+        self._known: dict[Path, int] = {}
+        """Every run folder, with what its files looked like last."""
+        self._groups: set[Path] = {root}
+        """Folders in which run folders may appear."""
+        self._resting: set[Path] = set()
+        self._deaf: set[Path] = set()
+        """Run folders and groups whose changes are not announced."""
+        self._heard: set[Path] = set()
+        """Run folders that were announced since they were last looked at."""
+        self._suspects: set[Path] = set()
+        """Changed without having been announced, so far: the notification may be under way."""
+        self._rounds: dict[bool, Iterator[Path]] = {True: iter(()), False: iter(())}
+        self._next_poll = 0.0
+        self._next_listing = 0.0
+        self._all_deaf = True
+        self._full = False
+        """There are no watches left."""
+
+    def start(self) -> None:
+        """Begins to listen; when that is impossible, `troubles` says why and the poll carries on alone."""
+        try:
+            self._ears = ears(self.root)
+            self._ears.add(self.root)
+        except (OSError, RuntimeError) as error:
+            self._ears.close()
+            self._ears = _None()
+            self._troubles.append(f"no file notifications ({error}); looking every {self.poll:g} s instead")
+            return
+        kind = file_system(self.root)
+        self._all_deaf = kind.startswith(_DEAF)
+        if self._all_deaf:
+            told = f"file system {kind} does not tell what other machines write"
+            self._troubles.append(f"{told}; looking every {self.poll:g} s as well")
+
+    def troubles(self) -> list[str]:
+        """Why changes are noticed more slowly than they might be; each is told once."""
+        told, self._troubles = self._troubles, []
+        return told
+
+    def stop(self) -> None:
+        self._ears.close()
+        self._ears = _None()
+
+    def ring(self) -> None:
+        """Ends the present `wait`; safe in a signal handler."""
+        self._ears.ring()
+
+    def wait(self, timeout: float) -> dict[Path, int]:
+        """Run folders that may have changed, with what was touched; returns after `timeout` seconds at the latest."""
+        try:
+            announced = self._ears.wait(min(timeout, self._next_poll - time.monotonic()))
+        except Overflow:
+            return self.look()
+        woken: dict[Path, int] = {}
+        for folder, touched in announced.items():
+            if folder not in self._known:
+                woken.update(self._came(folder))
+                continue
+            woken[folder] = touched
+            self._heard.add(folder)
+            if touched & FOLDER:
+                self._again(folder)
+        if time.monotonic() >= self._next_poll:
+            woken.update(self._poll())
+        return woken
+
+    def rest(self, folder: Path) -> None:
+        """From now on the folder is looked at rarely: its run is over."""
+        self._resting.add(folder)
+
+    def rouse(self, folder: Path) -> None:
+        """The opposite of `rest`."""
+        if folder in self._resting:
+            self._resting.discard(folder)
+            self._listen(folder)
+
+    def look(self) -> dict[Path, int]:
+        """Looks at everything: each run folder whose files are not as they were, new and vanished ones included."""
+        self._next_poll = time.monotonic() + self.poll
+        self._next_listing = time.monotonic() + SWEEP_SECONDS
+        self._suspects.clear()
+        woken = dict.fromkeys(self._list(), ANYTHING)
+        woken.update((folder, ANYTHING) for folder in list(self._known) if self._changed(folder))
+        return woken
+
+    # ------------------------------------------------------------------------------------------------------ looking
+
+    def _poll(self) -> dict[Path, int]:
+        """The part of the looking that is due now."""
+        now = time.monotonic()
+        if self._all_deaf or not self._known:
+            found = self.look()
+            took = time.monotonic() - now  # on a slow disk looking must not be all that is done
+            self._next_poll = time.monotonic() + max(self.poll - took, took)
+            return found
+        self._next_poll = now + self.poll
+        unheard = {folder for folder in self._suspects if folder not in self._heard}
+        if unheard:
+            self._add_deaf(unheard)
+        self._suspects = set()
+        woken = {folder: ANYTHING for folder in self._deaf & self._known.keys() if self._changed(folder)}
+        for folder in self._slice():
+            if folder in self._deaf:
+                continue
+            heard = folder in self._heard
+            if self._changed(folder):
+                woken[folder] = ANYTHING
+                if not heard:
+                    self._suspects.add(folder)
+        deaf_groups = self._groups & self._deaf
+        if deaf_groups or now >= self._next_listing:
+            full = now >= self._next_listing
+            self._next_listing = now + SWEEP_SECONDS if full else self._next_listing
+            woken.update(dict.fromkeys(self._list(None if full else deaf_groups), ANYTHING))
+        return woken
+
+    def _slice(self) -> Iterator[Path]:
+        """The folders whose turn it is, so that all are looked at within their time."""
+        for resting, seconds in ((False, SWEEP_SECONDS), (True, REST_SECONDS)):
+            all_ = len(self._resting) if resting else len(self._known) - len(self._resting)
+            share = min(all_, int(all_ * self.poll / seconds) + 1)
+            taken = list(islice(self._rounds[resting], share))
+            if len(taken) < share:
+                left = self._resting if resting else self._known.keys() - self._resting
+                self._rounds[resting] = iter(list(left))
+            yield from (folder for folder in taken if folder in self._known)
+
+    def _changed(self, folder: Path) -> bool:
+        """Whether the files of a known folder are not as they were; a vanished one is forgotten."""
+        self._heard.discard(folder)
+        found = places.look(folder)
+        if found == self._known[folder]:
+            return False
+        if places.is_run(folder):
+            self._known[folder] = found
+        else:
+            self._forget(folder)
+        return True
+
+    def _add_deaf(self, folders: set[Path]) -> None:
+        if not self._deaf:
+            one = min(folders)
+            name = one.name if one == self.root else one.relative_to(self.root)
+            told = f"{name} changes without a notification (a link to another disk? a network file system?)"
+            self._troubles.append(f"{told}; folders like it are looked at every {self.poll:g} s")
+        self._deaf |= folders
+
+    # --------------------------------------------------------------------------------------------------- who is there
+
+    def _list(self, groups: set[Path] | None = None) -> list[Path]:
+        """Run folders that were not known, in all groups or in some."""
+        if groups is None:
+            return list(self._new(self.root, DEPTH))
+        depths = {group: DEPTH - len(group.relative_to(self.root).parts) for group in groups}
+        return list(chain.from_iterable(self._new(group, depth) for group, depth in depths.items()))
+
+    def _new(self, folder: Path, depth: int) -> Iterator[Path]:
+        """Takes in what lies at or below a folder; yields the run folders that were not known."""
+        if folder in self._known:
+            return
+        if places.is_run(folder):
+            self._groups.discard(folder)
+            self._listen(folder)
+            self._known[folder] = places.look(folder)
+            yield folder
+        else:
+            self._groups.add(folder)
+            self._listen(folder)  # before it is listed: what comes later is announced
+            if depth:
+                for below in places.inside(folder):
+                    yield from self._new(below, depth - 1)
+            elif places.is_run(folder):  # its first file came between the two looks
+                yield from self._new(folder, 0)
+
+    def _came(self, place: Path) -> dict[Path, int]:
+        """A folder that was announced and is not known as a run: something in it, or it itself, is new or gone."""
+        try:
+            depth = DEPTH - len(place.relative_to(self.root).parts)
+        except ValueError:
+            return {}
+        if depth < 0 or (place.parent in self._known and place != self.root):
+            return {}
+        if place in self._groups and place != self.root and not os.path.isdir(place):
+            gone = [folder for folder in self._known if place in folder.parents]
+            for folder in gone:
+                self._forget(folder)
+            self._groups.discard(place)
+            return dict.fromkeys(gone, ANYTHING)
+        if not os.path.isdir(place):
+            return {}
+        return dict.fromkeys(self._new(place, depth), ANYTHING)
+
+    def _again(self, folder: Path) -> None:
+        """A run folder has come or gone itself: there may be another one of its name."""
+        if places.is_run(folder):
+            self._listen(folder)
+        else:
+            self._forget(folder)
+
+    def _listen(self, folder: Path) -> None:
+        """Has changes in a folder announced, if that can be had."""
+        try:
+            self._ears.add(folder)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                return
+            if folder not in self._resting and self._make_room():
+                self._listen(folder)
+                return
+            self._deaf.add(folder)
+            if not self._full:
+                self._full = True
+                told = "there are no inotify watches left (sysctl fs.inotify.max_user_watches)"
+                self._troubles.append(f"{told}; folders without one are looked at every {self.poll:g} s")
+
+    def _make_room(self) -> bool:
+        """Takes its watch from a finished run."""
+        return any(self._ears.remove(folder) for folder in self._resting)
+
+    def _forget(self, folder: Path) -> None:
+        self._known.pop(folder, None)
+        self._ears.remove(folder)
+        for group in (self._resting, self._deaf, self._heard, self._suspects):
+            group.discard(folder)
+
+
+def file_system(folder: Path) -> str:
+    """The kind of file system that a folder is on, as the kernel calls it; empty where that is not known."""
+    try:
+        with open(MOUNTS, encoding="utf-8", errors="replace") as file:
+            mounts = [line.split() for line in file]
     except OSError:
-        return None
+        return ""
+    place, best = os.path.realpath(folder), ("", "")
+    for fields in mounts:
+        mounted = fields[4].replace("\\040", " ")
+        if (place == mounted or place.startswith(mounted.rstrip("/") + "/")) and len(mounted) >= len(best[0]):
+            best = (mounted, fields[fields.index("-") + 1])
+    return best[1]

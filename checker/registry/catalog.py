@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -97,11 +97,26 @@ def entries(root: Path) -> list[Entry]:
     Raises:
         OSError: `root` itself cannot be listed.
     """
+    return related([entry for entry in each(root) if entry is not None])
+
+
+def each(root: Path) -> Iterator[Entry | None]:
+    """What each folder in `root` tells by itself, in their natural order; None for one that is no experiment's.
+
+    Raises:
+        OSError: `root` itself cannot be listed.
+    """
     with os.scandir(root) as found:
         folders = sorted(
             (item.name for item in found if not item.name.startswith(".") and _is_folder(item, root)), key=natural
         )
-    known = [_alive(entry) for name in folders if (entry := entry_of(f"{root}{os.sep}{name}")) is not None]
+    for name in folders:
+        entry = entry_of(f"{root}{os.sep}{name}")
+        yield None if entry is None else _alive(entry)
+
+
+def related(known: list[Entry]) -> list[Entry]:
+    """The entries with what they are to one another: parents, gains, and ids that occur twice."""
     known = _told_apart(known)
     by_id = {entry.id: entry for entry in known}
     circles = _circles(by_id)

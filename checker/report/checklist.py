@@ -12,10 +12,10 @@ from pathlib import Path
 import contract
 from checker import mask, wording
 from checker.registry import failures, ideas
-from checker.registry.catalog import Entry, entries
+from checker.registry.catalog import Entry, each, entries, related
 from checker.report import render
 
-__all__ = ["Entry", "entries", "write"]
+__all__ = ["Entry", "entries", "steps", "write"]
 
 _CELL = 70
 _NONE = "—"
@@ -55,8 +55,18 @@ def write(root: Path) -> None:
     Raises:
         OSError: `root` cannot be read or written.
     """
-    found = entries(root)
-    render.put(root / contract.CHECKLIST, render.page("checklist.md.j2", _view(found)).encode())
+    for _ in steps(root):
+        pass
+
+
+def steps(root: Path) -> Iterator[None]:
+    """As `write`, bit by bit: one step for each experiment, and one for the page."""
+    known = []
+    for entry in each(root):
+        if entry is not None:
+            known.append(entry)
+        yield
+    render.put(root / contract.CHECKLIST, render.page("checklist.md.j2", _view(related(known))).encode())
 
 
 def _view(found: Sequence[Entry]) -> View:

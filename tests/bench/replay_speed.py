@@ -103,6 +103,8 @@ def memory_per_run(folder: Path, runs: int, rows: int, *, own: bool = False) -> 
 def _watched(folder: Path) -> Run:
     run = Run(folder, folder.name, Mode.JUDGE)
     run.turn(Moment.now(), beat=False)
+    while run.behind:
+        run.turn(Moment.now(), beat=False)
     run.close()
     return run
 

@@ -271,12 +271,16 @@ def rounds(root, count=1, **options):
     told, changed = [], []
     watch = Daemon(root, on_change=changed.append, tell=told.extend, poll=0.01, **options)
     for _ in range(count):
-        watch._next_beat = 0.0
-        watch.alarm.look()
-        watch.alarm._seen.clear()
-        watch.alarm._next_poll = 0.0
-        watch.round(wait=False)
+        again(watch)
     return watch, told, changed
+
+
+def again(watch):
+    """A round in which the clock has moved on, so that everybody has a turn."""
+    watch._next_beat = watch.alarm._next_poll = 0.0
+    for run in watch.runs.values():
+        watch._agenda.plan(run, 0.0)
+    watch.round(wait=False)
 
 
 def test_one_bad_run_never_disturbs_another(tmp_path, monkeypatch):
@@ -334,8 +338,7 @@ def test_a_vanished_folder_is_let_go(tmp_path):
     for file in folder.path.iterdir():
         file.unlink()
     folder.path.rmdir()
-    watch.alarm._next_poll = 0.0
-    watch.round(wait=False)
+    again(watch)
     assert watch.runs == {}
     assert told[-1].text == "its folder is gone; no longer watched"
 
@@ -346,8 +349,7 @@ def test_finished_and_reported_runs_sleep_until_something_changes(tmp_path):
     watch, _, _ = rounds(tmp_path)
     assert watch.runs == {}
     folder.rows(1.9)
-    watch.alarm._next_poll = 0.0
-    watch.round(wait=False)
+    again(watch)
     assert list(watch.runs) == [folder.path]
 
 
@@ -359,10 +361,12 @@ def test_the_root_itself_may_be_a_run(tmp_path):
 
 
 def test_a_long_log_does_not_hold_the_others_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("checker.run.BATCH", 10)
+    monkeypatch.setattr("checker.tail.CHUNK", 1000)
+    monkeypatch.setattr("checker.run.CHUNK", 1000)
+    monkeypatch.setattr("checker.daemon.SLICE", 0.0)
     Folder(tmp_path / "long").rows(*[2.0] * 95, "NaN").status()
     short = Folder(tmp_path / "short").rows(*[2.0] * 5, "NaN").status()
-    watch, _, _ = rounds(tmp_path)
+    watch, _, _ = rounds(tmp_path, 2)
     assert short.acts() == ["looked-again", "requested"]
     assert watch.runs[tmp_path / "long"].behind
     for _ in range(12):
