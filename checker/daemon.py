@@ -16,7 +16,9 @@ from types import FrameType
 from typing import Any
 
 import contract
+from checker import journal
 from checker.events import Life
+from checker.feed.feed import Feed
 from checker.finding import Severity
 from checker.naps import Naps
 from checker.run import Run
@@ -106,6 +108,8 @@ class Daemon:
         self.stopping = False
         self.tell = tell
         """Shows notices to whoever watches."""
+        self.feed: Feed | None = None
+        """Tells whoever waits outside."""
         self.after_round: Callable[[], None] = lambda: None
         self._on_change, self._on_changes = on_change, on_changes
         self._faults: dict[Path, _Fault] = {}
@@ -147,6 +151,8 @@ class Daemon:
     def close(self) -> None:
         for run in self.runs.values():
             run.close()
+        if self.feed is not None:
+            self.feed.close()
 
     def round(self, *, wait: bool = True) -> None:
         """One pass: whoever may have changed, and on the beat everybody who is still running."""
@@ -162,6 +168,8 @@ class Daemon:
             if folder in woken or run.behind or run.chasing or (beat and not (run.over and self._settled(run))):
                 self._turn(folder, run, moment, beat=beat or folder not in self._reported)
         self._report(moment)
+        if beat and self.feed is not None and (troubles := self.feed.keep()):
+            self.tell([Notice("checker", trouble, Severity.WARNING) for trouble in troubles])
 
     @property
     def quiet(self) -> bool:
@@ -199,7 +207,7 @@ class Daemon:
         if not self._ours(folder):
             self._others.discard(folder)
             return
-        if folder not in self._asleep and reported(folder):
+        if folder not in self._asleep and reported(folder, self.feed):
             self._asleep.add(folder)
             return
         self._asleep.discard(folder)
@@ -221,7 +229,7 @@ class Daemon:
 
     def _admit(self, folder: Path) -> None:
         with self._fenced(partial(self._stumbled, folder)):
-            self.runs[folder] = Run(folder, self._name(folder), self.mode, self.limits)
+            self.runs[folder] = _opened(folder, self._name(folder), self.mode, self.limits, self.feed)
 
     def _ours(self, folder: Path) -> bool:
         """Whether `folder` is a run folder where run folders are looked for, and not something inside one."""
@@ -299,8 +307,19 @@ class Daemon:
             self.tell([Notice(self._name(folder), text, Severity.WARNING)])
 
 
-def reported(folder: Path) -> bool:
-    """Whether a finished run has been reported since its files last changed."""
+def _opened(folder: Path, name: str, mode: Mode, limits: Mapping[str, Any] | None, feed: Feed | None) -> Run:
+    """A run under watch, of which the feed knows everything that is journaled so far and hears the rest."""
+    return (
+        Run(folder, name, mode, limits) if feed is None else Run(folder, name, mode, limits, feed.listen(folder, name))
+    )
+
+
+def reported(folder: Path, feed: Feed | None = None) -> bool:
+    """Whether everything has been said about a finished run: journaled, told to the feed, and reported.
+
+    A report that is newer than all files is not enough: it may have been written from an older look at them, by a
+    checker that was killed before it had seen the end.
+    """
     try:
         written = os.stat(folder / contract.DIAGNOSIS).st_mtime_ns
         status: dict[str, Any] = contract.StatusFile(folder).read() or {}
@@ -308,22 +327,27 @@ def reported(folder: Path) -> bool:
         return False
     if not status or not contract.run_state(status).final:
         return False
-    for name in (contract.METRICS, contract.STATUS, contract.EXPERIMENT):
+    for name in (contract.METRICS, contract.STATUS, contract.EXPERIMENT, contract.FINDINGS):
         with suppress(OSError):
             if os.stat(folder / name).st_mtime_ns > written:
                 return False
-    return True
+    return journal.saw_end(folder, status) and (feed is None or feed.complete(folder))
 
 
 def judge_once(
-    root: Path, *, mode: Mode, on_change: Callable[[Run], None], limits: Mapping[str, Any] | None = None
+    root: Path,
+    *,
+    mode: Mode,
+    on_change: Callable[[Run], None],
+    limits: Mapping[str, Any] | None = None,
+    feed: Feed | None = None,
 ) -> tuple[list[Run], list[Notice]]:
     """Judges every run below `root` as it is now and returns; nothing is stopped."""
     runs, notices = [], []
     for folder in folders(root):
         name = folder.name if folder == root else str(folder.relative_to(root))
         try:
-            run = Run(folder, name, mode, limits)
+            run = _opened(folder, name, mode, limits, feed)
             notices += run.turn(Moment.now())
             while run.behind:
                 notices += run.turn(Moment.now())

@@ -8,7 +8,9 @@ since been replaced, and stay as history.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,19 @@ from checker.judge import Effect, Found
 MAX_LINE = 1 << 20
 """Bytes. A longer line was not written by a checker."""
 
+_LATEST = 1 << 15
+"""Bytes at the end of a journal: a few dozen entries."""
+
 Entry = dict[str, Any]
 
 
 class Journal:
     """The open journal of one run folder; the file is made by the first entry."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hear: Callable[[Entry], None] = lambda _: None) -> None:
         self.path = folder / contract.FINDINGS
+        self._hear = hear
+        """Is told of every entry, once it is written."""
         self._appender: contract.Appender | None = None
 
     def write(self, kind: str, content: Mapping[str, Any], *, sync: bool = False) -> Entry:
@@ -36,6 +43,7 @@ class Journal:
         if self._appender is None:
             self._appender = contract.Appender(self.path)
         self._appender.append(entry, sync=sync)
+        self._hear(entry)
         return entry
 
     def close(self) -> None:
@@ -70,6 +78,40 @@ def entries(folder: Path) -> Iterator[Entry | None]:
         while line := file.readline(MAX_LINE):
             if line.strip():
                 yield _entry(line)
+
+
+def latest(folder: Path) -> list[Entry]:
+    """The readable entries at the end of a journal, however long it is."""
+    try:
+        fd = os.open(folder / contract.FINDINGS, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return []
+    try:
+        start = max(0, os.fstat(fd).st_size - _LATEST)
+        data = os.pread(fd, _LATEST, start)
+    except OSError:
+        return []
+    finally:
+        os.close(fd)
+    if start:
+        data = data.partition(b"\n")[2]
+    return [entry for line in data.splitlines() if (entry := _entry(line)) is not None]
+
+
+def first_line(folder: Path) -> bytes:
+    """The first line of a journal: it is never written again, and holds a time, so no other journal begins like it."""
+    with suppress(OSError), (folder / contract.FINDINGS).open("rb") as file:
+        return file.readline(_LATEST).rstrip(b"\n")
+    return b""
+
+
+def saw_end(folder: Path, status: Mapping[str, Any]) -> bool:
+    """Whether the end that a status file tells of has been journaled. One we forced is journaled as killed."""
+    run_id, ends = status.get("run_id"), (contract.run_state(status), contract.State.KILLED)
+    return any(
+        entry["kind"] == "tick" and entry.get("final") and entry.get("run_id") == run_id and entry.get("state") in ends
+        for entry in latest(folder)
+    )
 
 
 def _entry(line: bytes) -> Entry | None:

@@ -6,7 +6,7 @@ A turn never waits: it takes what is there now and returns. What it concludes is
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -83,10 +83,17 @@ class Run:
         "urgent",
     )  # fmt: skip
 
-    def __init__(self, folder: Path, name: str, mode: Mode = Mode.ACT, limits: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        mode: Mode = Mode.ACT,
+        limits: Mapping[str, Any] | None = None,
+        hear: Callable[[journal.Entry], None] = lambda _: None,
+    ) -> None:
         self.folder, self.name, self.mode, self.limits = folder, name, mode, limits
         self.status = Status(folder)
-        self.journal = journal.Journal(folder)
+        self.journal = journal.Journal(folder, hear)
         self.tail = Tail(folder / contract.METRICS)
         self.plan = Plan()
         self.case = judge.Case.open(limits=limits)

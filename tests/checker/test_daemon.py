@@ -342,6 +342,7 @@ def test_a_vanished_folder_is_let_go(tmp_path):
 
 def test_finished_and_reported_runs_sleep_until_something_changes(tmp_path):
     folder = Folder(tmp_path / "exp").rows(2.0).status("completed")
+    Watcher(folder).turn().run.close()
     (folder.path / contract.DIAGNOSIS).write_text("healthy")
     watch, _, _ = rounds(tmp_path)
     assert watch.runs == {}
@@ -349,6 +350,18 @@ def test_finished_and_reported_runs_sleep_until_something_changes(tmp_path):
     watch.alarm._next_poll = 0.0
     watch.round(wait=False)
     assert list(watch.runs) == [folder.path]
+
+
+@pytest.mark.parametrize("seen", ["running", "not at all"])
+def test_a_report_from_before_the_end_lets_no_run_sleep(tmp_path, seen):
+    """A trainer may write its last status while the report about the one before is being written."""
+    folder = Folder(tmp_path / "exp").rows(2.0)
+    if seen == "running":
+        Watcher(folder.status(process=contract.this_process())).turn().run.close()
+    folder.status("completed")
+    (folder.path / contract.DIAGNOSIS).write_text("running")
+    rounds(tmp_path)
+    assert [entry["state"] for entry in folder.journal("tick")] == ["completed"]
 
 
 def test_the_root_itself_may_be_a_run(tmp_path):
