@@ -25,7 +25,7 @@ class NoSuchPlace(ValueError):
     """A cursor that this journal never gave."""
 
 
-def attempt(document: Mapping[str, object]) -> Attempt:
+def attempt_of(document: Mapping[str, object]) -> Attempt:
     """The attempt that a status document or a journaled look is about."""
     run_id, started = document.get("run_id"), document.get("started_at")
     return (run_id if isinstance(run_id, str) else None), seconds(started)
@@ -41,12 +41,14 @@ class Account:
     offset: int = 0
     fresh: list[Entry] = field(default_factory=list)
     """Alerts that nobody was told of."""
-    open: dict[str, Entry] = field(default_factory=dict)
-    """Alerts that are not over, by rule."""
+    attempt: Attempt = (None, None)
+    """The one that goes on now."""
     alerts: dict[str, Entry] = field(default_factory=dict)
     """All alerts about the metrics file as it is now, by id."""
     acts: list[Entry] = field(default_factory=list)
     ends: dict[Attempt, str] = field(default_factory=dict)
+    _last: dict[str, Entry] = field(default_factory=dict)
+    """Alerts that are not said to be over, by rule."""
     _file: tuple[int, int] | None = None
     _caught_up: bool = False
     """What was there at the first look has been read."""
@@ -71,8 +73,24 @@ class Account:
             f"{self.since} is no place in {self.path} ({size} bytes): was the journal deleted? --since 0 begins anew"
         )
 
-    def read(self) -> None:
-        """Takes in what has been journaled since the last call."""
+    @property
+    def open(self) -> list[Entry]:
+        """Alerts that are not over."""
+        return [entry for entry in self._last.values() if not self._earlier(entry)]
+
+    def _earlier(self, entry: Entry) -> bool:
+        """Whether an alert is about an earlier attempt: the next begins anew, and nobody says of the old that it ends.
+
+        The ids alone do not tell: the rows may go by other ids than the status file.
+        """
+        run_id, started = self.attempt
+        if None in (run_id, entry.get("run_id")) or entry["run_id"] == run_id:
+            return False
+        return started is None or (seconds(entry.get("at")) or 0.0) < started
+
+    def read(self, attempt: Attempt) -> None:
+        """Takes in what has been journaled since the last call; `attempt` is the one that goes on now."""
+        self.attempt = attempt
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
@@ -93,7 +111,7 @@ class Account:
         finally:
             os.close(fd)
         if not self._caught_up and self.since is None:
-            self.fresh = list(self.open.values())
+            self.fresh = self.open
         self._caught_up = True
 
     def _take(self, line: bytes) -> None:
@@ -106,24 +124,25 @@ class Account:
         if kind == "file":
             self._forget()
         elif kind == "finding" and entry.get("severity") in (Severity.WARNING, Severity.CRITICAL):
-            self.open[rule] = self.alerts[str(entry.get("id"))] = entry
+            self._last[rule] = self.alerts[str(entry.get("id"))] = entry
             if self._caught_up or (self.since is not None and self.offset > self.since):
                 self.fresh.append(entry)
         elif kind == "recovered":
-            self.open.pop(rule, None)
+            self._last.pop(rule, None)
         elif kind in ("act", "tick") and lines.is_told(entry):
             if kind == "act":
                 self.acts.append(entry)
             else:
-                self.ends[attempt(entry)] = lines.ended(entry)
+                self.ends[attempt_of(entry)] = lines.ended(entry)
 
     def _forget(self) -> None:
         """What follows is about another metrics file."""
-        for known in (self.open, self.alerts, self.acts, self.ends):
+        for known in (self._last, self.alerts, self.acts, self.ends):
             known.clear()
 
-    def kill(self, run_id: str | None) -> Entry | None:
-        """The last that was done to stop the attempt `run_id`."""
+    def kill(self) -> Entry | None:
+        """The last that was done to stop the attempt that goes on."""
+        run_id = self.attempt[0]
         ours = {
             act.get("finding") for act in self.acts if act.get("act") == Did.REQUESTED and act.get("run_id") == run_id
         }
@@ -135,5 +154,5 @@ class Account:
 
     def gravest(self, *, fresh: bool) -> Entry | None:
         """The worst that is new, or open; of several as bad the last."""
-        known = self.fresh if fresh else list(self.open.values())
+        known = self.fresh if fresh else self.open
         return max(reversed(known), key=lambda entry: entry.get("severity") == Severity.CRITICAL, default=None)

@@ -18,7 +18,7 @@ import contract
 from checker import process
 from checker.events import Life
 from checker.feed import lines
-from checker.feed.account import Account, attempt
+from checker.feed.account import Account, attempt_of
 from checker.feed.bell import Bell, Deadline
 from checker.finding import Action
 from checker.journal import Entry
@@ -146,8 +146,9 @@ class Wait:
         self._status.refresh()
         state = self._status.state
         gone = state is contract.State.RUNNING and process.look(process.parse(self._status.document)) is Life.GONE
-        self._account.read()  # after the status: an end that is seen is then sure to be known with what led to it
-        told = self._account.ends.get(attempt(self._status.document))
+        attempt = attempt_of(self._status.document)
+        self._account.read(attempt)  # after the status: an end that is seen comes with what led to it
+        told = self._account.ends.get(attempt)
         final = state is not None and state.final
         if not (gone or final):
             self._over_since = None
@@ -170,7 +171,7 @@ class Wait:
             self._look()
             main = self._account.gravest(fresh=True)
             doomed = event is Event.ALERT and main is not None and main.get("action") == Action.KILL
-            pending = doomed and self._account.kill(self._status.run_id) is None
+            pending = doomed and self._account.kill() is None
             if not pending and _newer(self.folder / contract.DIAGNOSIS, self._account.path):
                 return
             time.sleep(0.02)
@@ -179,9 +180,9 @@ class Wait:
 
     def _told(self, event: Event, sight: _Sight) -> dict[str, Any]:
         account, document = self._account, self._status.document
-        kill = account.kill(self._status.run_id)
-        main = self._main(event, kill)
-        rules = {plain(entry.get("rule"), 40) for entry in (*account.fresh, *account.open.values())}
+        kill = account.kill()
+        main = self._main(event, sight, kill)
+        rules = {plain(entry.get("rule"), 40) for entry in (*account.fresh, *account.open)}
         rule = plain(main.get("rule"), 40) if main else None
         step = main.get("step") if main and event is Event.ALERT else whole(document, "step")
         return {
@@ -193,7 +194,7 @@ class Wait:
             "rule": rule,
             "severity": plain(main.get("severity"), 20) if main else None,
             "summary": plain(main.get("summary"), lines.SUMMARY) if main else None,
-            "open": any(entry is main for entry in account.open.values()) if main else None,
+            "open": any(entry is main for entry in account.open) if main else None,
             "also": sorted(rules - {rule}),
             "kill": plain(kill.get("act"), 40) if kill else None,
             "diagnosis": self._there(contract.DIAGNOSIS),
@@ -207,12 +208,17 @@ class Wait:
         here = self._above[0]
         return str(here.relative_to(self._root)) if self._root not in (None, here) else here.name
 
-    def _main(self, event: Event, kill: Entry | None) -> Entry | None:
+    def _main(self, event: Event, sight: _Sight, kill: Entry | None) -> Entry | None:
         """The alert that the answer is about."""
         if event is Event.ALERT:
             return self._account.gravest(fresh=True)
-        killed_for = self._account.alerts.get(str(kill.get("finding"))) if kill else None
-        return killed_for or self._account.gravest(fresh=False)
+        if (
+            sight.state == contract.State.KILLED
+            and kill
+            and (why := self._account.alerts.get(str(kill.get("finding"))))
+        ):
+            return why
+        return self._account.gravest(fresh=False)
 
     def _there(self, name: str) -> str | None:
         path = self.folder / name

@@ -531,7 +531,7 @@ class Story:
 
 
 @given(steps=st.lists(STEPS, max_size=8))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_killed_at_any_write_it_tells_everything_once_and_in_order(tmp_path, steps):
     root = tmp_path / f"root-{next(SERIAL)}"
     with pytest.MonkeyPatch.context() as patch:
