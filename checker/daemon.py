@@ -331,7 +331,8 @@ def reported(folder: Path, feed: Feed | None = None) -> bool:
         with suppress(OSError):
             if os.stat(folder / name).st_mtime_ns > written:
                 return False
-    return journal.saw_end(folder, status) and (feed is None or feed.complete(folder))
+    last = journal.latest(folder)
+    return journal.saw_end(last, status) and (feed is None or feed.knows(folder, last))
 
 
 def judge_once(

@@ -105,12 +105,12 @@ def first_line(folder: Path) -> bytes:
     return b""
 
 
-def saw_end(folder: Path, status: Mapping[str, Any]) -> bool:
-    """Whether the end that a status file tells of has been journaled. One we forced is journaled as killed."""
+def saw_end(entries: Iterable[Entry], status: Mapping[str, Any]) -> bool:
+    """Whether the end that a status file tells of is among `entries`. One we forced is journaled as killed."""
     run_id, ends = status.get("run_id"), (contract.run_state(status), contract.State.KILLED)
     return any(
         entry["kind"] == "tick" and entry.get("final") and entry.get("run_id") == run_id and entry.get("state") in ends
-        for entry in latest(folder)
+        for entry in entries
     )
 
 

@@ -70,9 +70,9 @@ class Feed:
 
         return hear
 
-    def complete(self, folder: Path) -> bool:
-        """Whether everything that is journaled about a run has been told, as far as its last entries show."""
-        return not any(self._missing(folder, journal.latest(folder)))
+    def knows(self, folder: Path, last: list[Entry]) -> bool:
+        """Whether everything that is journaled about a run has been told, as far as its `last` entries show."""
+        return not self._missing(folder, last)
 
     def keep(self) -> list[str]:
         """Sees to it that the file is there and nothing waits; returns what is newly wrong with it."""
@@ -105,11 +105,11 @@ class Feed:
             if entry is not None
             and lines.is_told(entry)
             and (seconds(entry.get("at")) or 0.0) >= self.begun
-            and not self._knows(_key(entry, folder))
+            and not self._has(_key(entry, folder))
         ]
         return [] if missing and self._history(folder) else missing
 
-    def _knows(self, key: int) -> bool:
+    def _has(self, key: int) -> bool:
         at = bisect_left(self._known, key)
         return at < len(self._known) and self._known[at] == key
 
@@ -131,7 +131,7 @@ class Feed:
 
     def _tell(self, entry: Entry, folder: Path, run: str) -> None:
         key = _key(entry, folder)
-        if self._knows(key) or len(self._waiting) >= _MOST:
+        if self._has(key) or len(self._waiting) >= _MOST:
             return
         insort(self._known, key)
         self._waiting.append(lines.line(entry, key, run, _document(folder)))
