@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from checker.judge import Effect, Found
 MAX_LINE = 1 << 20
 """Bytes. A longer line was not written by a checker."""
 
-_LATEST = 1 << 15
-"""Bytes at the end of a journal: a few dozen entries."""
+_PART = 1 << 15
+"""Bytes at either end of a journal: a few dozen entries."""
 
 Entry = dict[str, Any]
 
@@ -82,27 +82,30 @@ def entries(folder: Path) -> Iterator[Entry | None]:
 
 def latest(folder: Path) -> list[Entry]:
     """The readable entries at the end of a journal, however long it is."""
-    try:
-        fd = os.open(folder / contract.FINDINGS, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return []
-    try:
-        start = max(0, os.fstat(fd).st_size - _LATEST)
-        data = os.pread(fd, _LATEST, start)
-    except OSError:
-        return []
-    finally:
-        os.close(fd)
-    if start:
-        data = data.partition(b"\n")[2]
+    data = _part(folder, end=True)
     return [entry for line in data.splitlines() if (entry := _entry(line)) is not None]
 
 
 def first_line(folder: Path) -> bytes:
     """The first line of a journal: it is never written again, and holds a time, so no other journal begins like it."""
-    with suppress(OSError), (folder / contract.FINDINGS).open("rb") as file:
-        return file.readline(_LATEST).rstrip(b"\n")
-    return b""
+    return _part(folder, end=False).partition(b"\n")[0]
+
+
+def _part(folder: Path, *, end: bool) -> bytes:
+    """The begin of a journal, or the whole lines at its end; empty when there is none."""
+    try:
+        fd = os.open(folder / contract.FINDINGS, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        info = os.fstat(fd)
+        start = max(0, info.st_size - _PART) if end else 0
+        data = os.pread(fd, _PART, start) if stat.S_ISREG(info.st_mode) else b""
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+    return data.partition(b"\n")[2] if start else data
 
 
 def saw_end(entries: Iterable[Entry], status: Mapping[str, Any]) -> bool:

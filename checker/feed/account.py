@@ -46,7 +46,8 @@ class Account:
     alerts: dict[str, Entry] = field(default_factory=dict)
     """All alerts about the metrics file as it is now, by id."""
     acts: list[Entry] = field(default_factory=list)
-    ends: dict[Attempt, str] = field(default_factory=dict)
+    ends: dict[Attempt, Entry] = field(default_factory=dict)
+    """The last look at each attempt that was over."""
     _last: dict[str, Entry] = field(default_factory=dict)
     """Alerts that are not said to be over, by rule."""
     _file: tuple[int, int] | None = None
@@ -61,14 +62,13 @@ class Account:
         """
         if not self.since:
             return
-        try:
+        size = 0
+        if self.path.is_file():
             with self.path.open("rb") as file:
                 file.seek(self.since - 1)
                 if file.read(1) == b"\n":
                     return
                 size = file.seek(0, os.SEEK_END)
-        except FileNotFoundError:
-            size = 0
         raise NoSuchPlace(
             f"{self.since} is no place in {self.path} ({size} bytes): was the journal deleted? --since 0 begins anew"
         )
@@ -133,7 +133,7 @@ class Account:
             if kind == "act":
                 self.acts.append(entry)
             else:
-                self.ends[attempt_of(entry)] = lines.ended(entry)
+                self.ends[attempt_of(entry)] = entry
 
     def _forget(self) -> None:
         """What follows is about another metrics file."""

@@ -30,6 +30,9 @@ POLL = 2.0
 """Seconds between two slow looks. Whatever a checker tells wakes us at once; this is for the end of a run that nobody
 watches, and for file systems without notifications. It costs a few file accesses."""
 
+SOON = 0.2
+"""As above once the run seems to be over."""
+
 APPEAR = 60.0
 """Seconds for a run folder to appear. A trainer that was started in the background may load torch and its data first;
 a mistyped name should not block for ever."""
@@ -78,7 +81,7 @@ def appeared(named: Path, beside: Path, timeout: float | None, warn: Callable[[s
         if not told:
             told = True
             warn(f"{named} is not there yet; waiting up to {APPEAR:g} s for it to appear")
-        time.sleep(asked.at_most(0.2))
+        time.sleep(asked.at_most(SOON))
 
 
 @dataclass
@@ -88,8 +91,8 @@ class _Sight:
     state: str | None
     """As the status file says; `crashed` once the process is gone; None without a status file."""
     over: bool
-    judged: bool
-    """A checker has journaled this end."""
+    end: Entry | None = None
+    """This end as a checker has journaled it."""
 
 
 class Wait:
@@ -117,7 +120,7 @@ class Wait:
                 if event is not None or deadline.passed:
                     break
                 self._say_who_watches(sight)
-                bell.wait(deadline.at_most(POLL))
+                bell.wait(deadline.at_most(SOON if sight.over else POLL))
         finally:
             bell.close()
         if event is not None:
@@ -148,20 +151,22 @@ class Wait:
         gone = state is contract.State.RUNNING and process.look(process.parse(self._status.document)) is Life.GONE
         attempt = attempt_of(self._status.document)
         self._account.read(attempt)  # after the status: an end that is seen comes with what led to it
-        told = self._account.ends.get(attempt)
+        end = self._account.ends.get(attempt)
         final = state is not None and state.final
         if not (gone or final):
             self._over_since = None
-            return _Sight(str(state) if state else None, over=False, judged=False)
+            return _Sight(str(state) if state else None, over=False)
         self._over_since = self._over_since or time.monotonic()
-        shown = (told or lines.CRASHED) if gone else str(state)
-        return _Sight(shown, over=True, judged=told is not None and (gone or told in (state, contract.State.KILLED)))
+        if gone:
+            return _Sight(lines.ended(end) if end else lines.CRASHED, over=True, end=end)
+        same = end is not None and lines.ended(end) in (state, contract.State.KILLED)
+        return _Sight(str(state), over=True, end=end if same else None)
 
     def _event(self, sight: _Sight, *, end_only: bool) -> Event | None:
         if sight.over:
             patience = JUDGED if self._root is not None else GONE if sight.state == lines.CRASHED else 0.0
             waited = time.monotonic() - (self._over_since or 0.0)
-            return Event.END if sight.judged or waited >= patience else None
+            return Event.END if sight.end is not None or waited >= patience else None
         return Event.ALERT if self._account.fresh and not end_only else None
 
     def _settle(self, event: Event) -> None:
@@ -185,12 +190,13 @@ class Wait:
         rules = {plain(entry.get("rule"), 40) for entry in (*account.fresh, *account.open)}
         rule = plain(main.get("rule"), 40) if main else None
         step = main.get("step") if main and event is Event.ALERT else whole(document, "step")
+        reason = lines.farewell(sight.state or "", sight.end or document, document) if event is Event.END else None
         return {
             "run": self._name(),
             "event": str(event),
             "state": sight.state,
             "step": step if type(step) is int else None,
-            "reason": lines.farewell(sight.state or "", document, document) if event is Event.END else None,
+            "reason": reason,
             "rule": rule,
             "severity": plain(main.get("severity"), 20) if main else None,
             "summary": plain(main.get("summary"), lines.SUMMARY) if main else None,
@@ -212,12 +218,9 @@ class Wait:
         """The alert that the answer is about."""
         if event is Event.ALERT:
             return self._account.gravest(fresh=True)
-        if (
-            sight.state == contract.State.KILLED
-            and kill
-            and (why := self._account.alerts.get(str(kill.get("finding"))))
-        ):
-            return why
+        killed_for = self._account.alerts.get(str(kill.get("finding"))) if kill else None
+        if sight.state == contract.State.KILLED and killed_for is not None:
+            return killed_for
         return self._account.gravest(fresh=False)
 
     def _there(self, name: str) -> str | None:
