@@ -210,7 +210,7 @@ class Wait:
         }  # fmt: skip
 
     def _name(self) -> str:
-        """As the feed calls it, where there is one."""
+        """As the feed calls it; by its own name where no feed does, or the watched folder is the run itself."""
         here = self._above[0]
         return str(here.relative_to(self._root)) if self._root not in (None, here) else here.name
 
