@@ -18,6 +18,7 @@ from typing import Any
 import contract
 from checker.events import Event, Life, Rank, Row, Tick, Unreadable
 from checker.judge import Effect, Found
+from checker.rows import seconds
 
 MAX_LINE = 1 << 20
 """Bytes. A longer line was not written by a checker."""
@@ -110,9 +111,13 @@ def _part(folder: Path, *, end: bool) -> bytes:
 
 def saw_end(entries: Iterable[Entry], status: Mapping[str, Any]) -> bool:
     """Whether the end that a status file tells of is among `entries`. One we forced is journaled as killed."""
-    run_id, ends = status.get("run_id"), (contract.run_state(status), contract.State.KILLED)
+    ends = (contract.run_state(status), contract.State.KILLED)
+    attempt = (status.get("run_id"), seconds(status.get("started_at")))
     return any(
-        entry["kind"] == "tick" and entry.get("final") and entry.get("run_id") == run_id and entry.get("state") in ends
+        entry["kind"] == "tick"
+        and entry.get("final") is True
+        and entry.get("state") in ends
+        and (entry.get("run_id"), entry.get("started_at")) == attempt
         for entry in entries
     )
 
