@@ -53,6 +53,8 @@ DIAGNOSIS = "diagnosis.md"
 CURVE = "curve.svg"
 NEXT = "next.md"
 CHECKLIST = "CHECKLIST.md"
+EVENTS = "events.jsonl"
+"""In the folder that a checker watches: what happened to any run below it, for whoever waits outside."""
 WATCHER = ".checker.lock"
 """In the folder that a checker watches: held by it, and saying who it is."""
 
@@ -534,9 +536,11 @@ class Appender:
     missing newline is repaired first; the fragment then stays on a line of its own and a reader can report it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, follow: bool = True) -> None:
         self.path = path
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        if not follow:  # whoever may write the folder must not choose where else this program writes
+            flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         self._fd = os.open(path, flags, 0o666)
         self._torn = self._ends_torn()
 
@@ -568,6 +572,20 @@ class Appender:
         self._torn = False
         if sync:
             os.fsync(self._fd)
+
+    def mend(self) -> None:
+        """Ends a torn last line now and not only with the next append: it may be whole but for its newline.
+
+        Raises:
+            OSError: as `append`.
+        """
+        if self._torn:
+            os.write(self._fd, b"\n")
+            self._torn = False
+
+    def info(self) -> os.stat_result:
+        """What is known about the open file, which may be another one than there is at `path` by now."""
+        return os.fstat(self._fd)
 
     def close(self) -> None:
         if self._fd >= 0:

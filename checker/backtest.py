@@ -79,7 +79,8 @@ def _below(folder: Path) -> Iterator[Path]:
             yield Path(where)
             folders.clear()
         else:
-            yield from (Path(where) / name for name in sorted(files) if name.endswith(".jsonl"))
+            logs = (name for name in sorted(files) if name.endswith(".jsonl") and name != contract.EVENTS)
+            yield from (Path(where) / name for name in logs)
 
 
 def read_labels(path: Path) -> dict[str, Mapping[str, Any]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from checker.clean import clean
+from checker.feed import commands as feed_commands
 from checker.registry.commands import add_to
 from checker.terms import Complaint
 
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.set_defaults(command=_calibrate)
 
     add_to(commands)
+    feed_commands.add_to(commands)
     explain = commands.add_parser("explain", help="what a rule sees, why it matters, how it decides, what to do")
     explain.add_argument("rule", nargs="?", metavar="RULE")
     explain.add_argument("--limits", type=Path, metavar="FILE", help="show the limits as they are in this file")
@@ -203,6 +205,7 @@ def _reporter(root: Path) -> tuple[Callable[[Run], None], Callable[[], Iterator[
 
 def _watch(arguments: argparse.Namespace) -> int:
     from checker.daemon import Daemon, Held, only_one
+    from checker.feed.feed import Feed
     from checker.show import Screen, line
     from checker.terms import Mode
 
@@ -213,6 +216,7 @@ def _watch(arguments: argparse.Namespace) -> int:
         with only_one(root):
             report, summarize = _reporter(root)
             daemon = Daemon(root, mode=mode, limits=limits, poll=arguments.poll, on_change=report, on_changes=summarize)
+            daemon.feed = Feed(root)
             daemon.catch_signals()
             over = _ending(daemon, arguments.while_pid)
             if not sys.stdout.isatty():
@@ -257,9 +261,10 @@ def _once(arguments: argparse.Namespace) -> int:
     from contextlib import ExitStack
 
     from checker.daemon import Held, judge_once, only_one
+    from checker.feed.feed import Feed
     from checker.finding import Severity
     from checker.show import line
-    from checker.terms import Mode
+    from checker.terms import Mode, Notice
     from checker.wording import count
 
     root = _root(arguments.folder)
@@ -272,7 +277,10 @@ def _once(arguments: argparse.Namespace) -> int:
         except OSError as error:
             raise Complaint(f"{root} cannot be written: {error}") from None
         report, summarize = _reporter(root)
-        runs, notices = judge_once(root, mode=Mode.JUDGE, on_change=report, limits=limits)
+        feed = Feed(root)
+        runs, notices = judge_once(root, mode=Mode.JUDGE, on_change=report, limits=limits, feed=feed)
+        notices += [Notice("checker", trouble, Severity.WARNING) for trouble in feed.keep()]
+        feed.close()
         for _ in summarize():
             pass
     if not runs and not notices:

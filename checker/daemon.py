@@ -17,9 +17,11 @@ from types import FrameType
 from typing import Any
 
 import contract
+from checker import journal, process
 from checker.agenda import Agenda
 from checker.census import Census
 from checker.events import Life
+from checker.feed.feed import Feed
 from checker.finding import Severity
 from checker.naps import Naps
 from checker.places import DEPTH, FOLDER, ROWS, folders, is_run
@@ -114,6 +116,8 @@ class Daemon:
         self.alarm = Alarm(root, poll)
         self.stopping = False
         self.tell = tell
+        self.feed: Feed | None = None
+        """Tells whoever waits outside."""
         self.after_round: Callable[[], None] = lambda: None
         self.reports = Reports(on_change, on_changes, lambda run: self._fenced(partial(self._unreported, run)))
         self._agenda = Agenda[Run]()
@@ -157,6 +161,8 @@ class Daemon:
     def close(self) -> None:
         for run in self.runs.values():
             run.close()
+        if self.feed is not None:
+            self.feed.close()
 
     def round(self, *, wait: bool = True) -> None:
         """One pass: whoever may have changed, then whose time has come, then a slice of what can wait."""
@@ -205,6 +211,8 @@ class Daemon:
         """What has to be looked at now and then: who lives, and what could not be done before."""
         for run in self._census.changed():
             self._turn(run, moment, beat=True)
+        if self.feed is not None and (troubles := self.feed.keep()):
+            self.tell([Notice("checker", trouble, Severity.WARNING) for trouble in troubles])
         for folder in tuple(self._others):
             self._arrivals.append(folder)
         for folder, fault in list(self._faults.items()):
@@ -248,7 +256,7 @@ class Daemon:
             self._others.discard(folder)
             self._faults.pop(folder, None)
             return
-        if folder not in self._asleep and reported(folder):
+        if folder not in self._asleep and reported(folder, self.feed):
             self._asleep.add(folder)
             self.alarm.rest(folder)
             return
@@ -259,8 +267,9 @@ class Daemon:
         fault = self._faults.get(folder)
         if fault is None or moment.mono >= fault.until:
             with self._fenced(partial(self._stumbled, folder)):
-                run = Run(folder, self._name(folder), self.mode, self.limits, life_of=self._census.life_of)
-                self.runs[folder] = run
+                run = self.runs[folder] = _opened(
+                    folder, self._name(folder), self.mode, self.limits, self.feed, self._census.life_of
+                )
                 self._turn(run, moment, beat=True)
 
     def _another_watches(self, folder: Path) -> bool:
@@ -356,8 +365,25 @@ class Daemon:
             self.tell([Notice(self._name(folder), text, Severity.WARNING)])
 
 
-def reported(folder: Path) -> bool:
-    """Whether a finished run has been reported since its files last changed."""
+def _opened(
+    folder: Path,
+    name: str,
+    mode: Mode,
+    limits: Mapping[str, Any] | None,
+    feed: Feed | None,
+    life_of: Callable[[contract.Process | None], Life],
+) -> Run:
+    """A run under watch, of which the feed knows everything that is journaled so far and hears the rest."""
+    hear = (lambda _: None) if feed is None else feed.listen(folder, name)
+    return Run(folder, name, mode, limits, hear=hear, life_of=life_of)
+
+
+def reported(folder: Path, feed: Feed | None = None) -> bool:
+    """Whether everything has been said about a finished run: journaled, told to the feed, and reported.
+
+    A report that is newer than all files is not enough: it may have been written from an older look at them, by a
+    checker that was killed before it had seen the end.
+    """
     try:
         report = os.stat(folder / contract.DIAGNOSIS)
         status: dict[str, Any] = contract.StatusFile(folder).read() or {}
@@ -365,22 +391,28 @@ def reported(folder: Path) -> bool:
         return False
     if not report.st_size or not status or not contract.run_state(status).final:
         return False
-    for name in (contract.METRICS, contract.STATUS, contract.EXPERIMENT):
+    for name in (contract.METRICS, contract.STATUS, contract.EXPERIMENT, contract.FINDINGS):
         with suppress(OSError):
             if os.stat(folder / name).st_mtime_ns > report.st_mtime_ns:
                 return False
-    return True
+    last = journal.latest(folder)
+    return journal.saw_end(last, status) and (feed is None or feed.knows(folder, last))
 
 
 def judge_once(
-    root: Path, *, mode: Mode, on_change: Callable[[Run], None], limits: Mapping[str, Any] | None = None
+    root: Path,
+    *,
+    mode: Mode,
+    on_change: Callable[[Run], None],
+    limits: Mapping[str, Any] | None = None,
+    feed: Feed | None = None,
 ) -> tuple[list[Run], list[Notice]]:
     """Judges every run below `root` as it is now and returns; nothing is stopped."""
     runs, notices = [], []
     for folder in folders(root):
         name = folder.name if folder == root else str(folder.relative_to(root))
         try:
-            run = Run(folder, name, mode, limits)
+            run = _opened(folder, name, mode, limits, feed, process.look)
             notices += run.turn(Moment.now())
             while run.behind:
                 notices += run.turn(Moment.now())

@@ -8,7 +8,9 @@ since been replaced, and stay as history.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,13 @@ from typing import Any
 import contract
 from checker.events import Event, Life, Rank, Row, Tick, Unreadable
 from checker.judge import Effect, Found
+from checker.rows import seconds
 
 MAX_LINE = 1 << 20
 """Bytes. A longer line was not written by a checker."""
+
+_PART = 1 << 15
+"""Bytes at either end of a journal: a few dozen entries."""
 
 Entry = dict[str, Any]
 
@@ -26,8 +32,10 @@ Entry = dict[str, Any]
 class Journal:
     """The open journal of one run folder; the file is made by the first entry."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hear: Callable[[Entry], None] = lambda _: None) -> None:
         self.path = folder / contract.FINDINGS
+        self._hear = hear
+        """Is told of every entry, once it is written."""
         self._appender: contract.Appender | None = None
 
     def write(self, kind: str, content: Mapping[str, Any], *, sync: bool = False) -> Entry:
@@ -36,6 +44,7 @@ class Journal:
         if self._appender is None:
             self._appender = contract.Appender(self.path)
         self._appender.append(entry, sync=sync)
+        self._hear(entry)
         return entry
 
     def close(self) -> None:
@@ -70,6 +79,47 @@ def entries(folder: Path) -> Iterator[Entry | None]:
         while line := file.readline(MAX_LINE):
             if line.strip():
                 yield _entry(line)
+
+
+def latest(folder: Path) -> list[Entry]:
+    """The readable entries at the end of a journal, however long it is."""
+    data = _part(folder, end=True)
+    return [entry for line in data.splitlines() if (entry := _entry(line)) is not None]
+
+
+def first_line(folder: Path) -> bytes:
+    """The first line of a journal: it is never written again, and holds a time, so no other journal begins like it."""
+    return _part(folder, end=False).partition(b"\n")[0]
+
+
+def _part(folder: Path, *, end: bool) -> bytes:
+    """The begin of a journal, or the whole lines at its end; empty when there is none."""
+    try:
+        fd = os.open(folder / contract.FINDINGS, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        info = os.fstat(fd)
+        start = max(0, info.st_size - _PART) if end else 0
+        data = os.pread(fd, _PART, start) if stat.S_ISREG(info.st_mode) else b""
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+    return data.partition(b"\n")[2] if start else data
+
+
+def saw_end(entries: Iterable[Entry], status: Mapping[str, Any]) -> bool:
+    """Whether the end that a status file tells of is among `entries`. One we forced is journaled as killed."""
+    ends = (contract.run_state(status), contract.State.KILLED)
+    attempt = (status.get("run_id"), seconds(status.get("started_at")))
+    return any(
+        entry["kind"] == "tick"
+        and entry.get("final") is True
+        and entry.get("state") in ends
+        and (entry.get("run_id"), entry.get("started_at")) == attempt
+        for entry in entries
+    )
 
 
 def _entry(line: bytes) -> Entry | None:

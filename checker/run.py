@@ -101,11 +101,12 @@ class Run:
         mode: Mode = Mode.ACT,
         limits: Mapping[str, Any] | None = None,
         *,
+        hear: Callable[[journal.Entry], None] = lambda _: None,
         life_of: Callable[[contract.Process | None], Life] = process.look,
     ) -> None:
         self.folder, self.name, self.mode, self.limits = folder, name, mode, limits
         self.status = Status(folder)
-        self.journal = journal.Journal(folder)
+        self.journal = journal.Journal(folder, hear)
         self.tail = Tail(folder / contract.METRICS)
         self.plan = Plan()
         self.case = judge.Case.open(limits=limits)

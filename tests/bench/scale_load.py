@@ -100,7 +100,7 @@ class Load:
                 self.status(place, "killed", kill=kill, ack={"id": kill["id"], "at": stamp(time.time()), "step": 0})
 
     def steady(self, seconds: float, sick_each_second: float, beat: float) -> dict[str, Any]:
-        """One row a second from each run; now and then one of them becomes NaN. `beat`: seconds between two statuses."""
+        """One row a second from each run; now and then one becomes NaN. `beat`: seconds between two statuses."""
         places = [place for place in range(len(self.folders)) if place not in self.over]
         self.chance.shuffle(places)
         count, began = len(places), time.monotonic()

@@ -5,6 +5,7 @@ import json
 import pytest
 from curves import noisy_descent, rows
 
+import contract
 from checker import backtest
 from checker.cli import main
 
@@ -27,6 +28,7 @@ def folder(tmp_path):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "metrics.jsonl").mkdir()
+    (tmp_path / contract.EVENTS).write_text('{"seq": 1, "kind": "begin"}\n')  # what a checker tells is no run
     (tmp_path / "labels").write_text("\n".join(map(json.dumps, LABELS)))
     return tmp_path
 

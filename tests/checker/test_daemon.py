@@ -345,12 +345,29 @@ def test_a_vanished_folder_is_let_go(tmp_path):
 
 def test_finished_and_reported_runs_sleep_until_something_changes(tmp_path):
     folder = Folder(tmp_path / "exp").rows(2.0).status("completed")
+    Watcher(folder).turn().run.close()
     (folder.path / contract.DIAGNOSIS).write_text("healthy")
     watch, _, _ = rounds(tmp_path)
     assert watch.runs == {}
     folder.rows(1.9)
     again(watch)
     assert list(watch.runs) == [folder.path]
+
+
+@pytest.mark.parametrize("seen", ["running", "not at all", "the end"])
+def test_a_report_from_before_the_end_lets_no_run_sleep(tmp_path, seen):
+    """A trainer may write its last status while the report about the one before is being written."""
+    folder = Folder(tmp_path / "exp").rows(2.0)
+    if seen == "running":
+        Watcher(folder.status(process=contract.this_process())).turn().run.close()
+    folder.status("completed")
+    (folder.path / contract.DIAGNOSIS).write_text("running")
+    if seen == "the end":
+        time.sleep(0.01)  # as coarse as the times of files may be
+        Watcher(folder).turn().run.close()
+    _, _, changed = rounds(tmp_path)
+    assert [entry["state"] for entry in folder.journal("tick")] == ["completed"]
+    assert changed
 
 
 def test_the_root_itself_may_be_a_run(tmp_path):
