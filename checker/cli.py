@@ -381,6 +381,7 @@ def _kill(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from checker.service import alive
     from checker.show import table
     from checker.summary import lines
 
@@ -395,6 +396,7 @@ def _status(arguments: argparse.Namespace) -> int:
             print(encode(one.document()).decode())
         return HEALTHY
     Console(width=None if sys.stdout.isatty() else 160).print(table(found))
+    print(clean(alive.ask(root).text))
     return HEALTHY
 
 

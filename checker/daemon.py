@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +18,7 @@ from checker.events import Life
 from checker.finding import Severity
 from checker.naps import Naps
 from checker.run import Run
+from checker.service.heartbeat import Heartbeat
 from checker.terms import Mode, Moment, Notice
 from checker.watch import DEPTH, Alarm, folders, is_run
 
@@ -42,12 +41,16 @@ RETRY = (5.0, 300.0)
 """First and longest pause before a run that made the checker stumble is looked at again, from its first byte."""
 
 
+FAREWELL_SECONDS = 0.4
+"""For the last reports after SIGTERM: the whole farewell is to take less than a second."""
+
+
 class Held(Exception):
     """Another checker watches this root already."""
 
 
 @contextmanager
-def only_one(root: Path) -> Iterator[None]:
+def only_one(root: Path) -> Iterator[Heartbeat]:
     """Makes sure that one checker acts on a root; the kernel lets go of the lock when its holder dies.
 
     Raises:
@@ -60,21 +63,16 @@ def only_one(root: Path) -> Iterator[None]:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise Held(f"{root} is watched already by {_holder(fd)}") from None
+                raise Held(f"{root} is watched already by {contract.last_watcher(root) or 'another checker'}") from None
             except OSError:  # a file system without locks: better one unguarded checker than none
                 pass
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, contract.encode({"pid": os.getpid(), "host": socket.gethostname(), "started": contract.now()}), 0)
-        yield
+        heartbeat = Heartbeat(fd, path)
+        try:
+            yield heartbeat
+        finally:
+            heartbeat.end()
     finally:
         os.close(fd)
-
-
-def _holder(fd: int) -> str:
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        found = json.loads(os.pread(fd, 4096, 0))
-        return f"process {int(found['pid'])} on {found['host']}, since {found['started']}"
-    return "another checker"
 
 
 @dataclass
@@ -107,6 +105,12 @@ class Daemon:
         self.tell = tell
         """Shows notices to whoever watches."""
         self.after_round: Callable[[], None] = lambda: None
+        self.after_turn: Callable[[Run | None], None] = lambda _: None
+        """Called after each piece of a round, with the run whose turn it was: a long round is no hung one."""
+        self.round_seconds = 0.0
+        """How long the last round took, without its wait."""
+        self.signalled = 0
+        """The signal that ended the loop."""
         self._on_change, self._on_changes = on_change, on_changes
         self._faults: dict[Path, _Fault] = {}
         self._asleep: set[Path] = set()
@@ -116,12 +120,13 @@ class Daemon:
         self._reported: dict[Path, float] = {}
         self._report_faults: dict[Path, str] = {}
         self._summary_due = float("inf")
+        self._summary_took = 0.0
         self._next_beat = 0.0
         self._naps = Naps()
 
     def stop(self, signum: int = 0, frame: FrameType | None = None) -> None:  # noqa: ARG002  # a signal handler's shape
         """Asks the loop to end; safe in a signal handler."""
-        self.stopping = True
+        self.stopping, self.signalled = True, signum
         self.alarm.ring()
 
     def catch_signals(self) -> None:
@@ -141,8 +146,16 @@ class Daemon:
                 if until():
                     break
         finally:
+            self._farewell()
             self.alarm.stop()
             self.close()
+
+    def reload(self, limits: Mapping[str, Any]) -> int:
+        """Judges by other limits from now on, runs that go on from their first row; returns how many those are."""
+        self.limits = limits
+        for run in self.runs.values():
+            run.judge_by(limits)
+        return sum(not run.over for run in self.runs.values())
 
     def close(self) -> None:
         for run in self.runs.values():
@@ -157,11 +170,17 @@ class Daemon:
         if beat:
             self._next_beat = moment.mono + BEAT
         for folder in (*woken, *(self._others if beat else ())):
+            if self.stopping:
+                return
             self._welcome(folder)
+            self.after_turn(None)
         for folder, run in list(self.runs.items()):
+            if self.stopping:
+                return
             if folder in woken or run.behind or run.chasing or (beat and not (run.over and self._settled(run))):
                 self._turn(folder, run, moment, beat=beat or folder not in self._reported)
         self._report(moment)
+        self.round_seconds = time.monotonic() - moment.mono
 
     @property
     def quiet(self) -> bool:
@@ -244,6 +263,7 @@ class Daemon:
             notices = run.turn(moment, beat=beat)
             if notices:
                 self.tell(notices)
+            self.after_turn(run)
             if not run.behind:
                 self._faults.pop(folder, None)
 
@@ -275,6 +295,8 @@ class Daemon:
             if moment.mono >= self._faults[folder].until and is_run(folder):
                 self._admit(folder)
         for folder, run in self.runs.items():
+            if self.stopping:
+                return
             last = self._reported.get(folder)
             due = last is None or (run.progressed and moment.mono - last >= REPORT_SECONDS)
             if run.behind or not (run.urgent or due):
@@ -284,8 +306,26 @@ class Daemon:
             run.urgent = run.progressed = False
             self._reported[folder] = moment.mono
             self._try(folder, partial(self._on_change, run))
+            self.after_turn(None)
         if moment.mono >= self._summary_due:
             self._summary_due = float("inf")
+            self._try(self.root, self._on_changes)
+            self._summary_took = time.monotonic() - moment.mono
+
+    def _farewell(self) -> None:
+        """Writes the reports that are due because something happened, as far as `FAREWELL_SECONDS` go.
+
+        What is not written is written by the next checker: all of it follows from the journals.
+        """
+        end = time.monotonic() + FAREWELL_SECONDS
+        for folder, run in self.runs.items():
+            if time.monotonic() >= end:
+                return
+            if run.urgent and not run.behind:
+                run.urgent = False
+                self._summary_due = 0.0
+                self._try(folder, partial(self._on_change, run))
+        if self._summary_due < float("inf") and time.monotonic() + self._summary_took < end:
             self._try(self.root, self._on_changes)
 
     def _try(self, folder: Path, report: Callable[[], None]) -> None:

@@ -56,6 +56,7 @@ class Run:
         "_grew",
         "_named",
         "_notices",
+        "_outdated",
         "_past",
         "_plan_stamp",
         "_read_before",
@@ -120,6 +121,8 @@ class Run:
         self._unfinished_told = False
         self._read_before = False
         self._grew = False
+        self._outdated = False
+        """Judged so far by limits that are not in force any more."""
         self._open("")
 
     @property
@@ -181,6 +184,10 @@ class Run:
         notices, self._notices = self._notices, []
         return notices
 
+    def judge_by(self, limits: Mapping[str, Any]) -> None:
+        """Judges by other limits: from the first row on while it goes on. What is over has been judged already."""
+        self.limits, self._outdated = limits, True
+
     def close(self) -> None:
         self.journal.close()
         self.status.file.close()
@@ -189,6 +196,7 @@ class Run:
 
     def _open(self, why: str) -> None:
         """Starts the case anew, from byte 0, with what the journal knows about this file."""
+        self._outdated = False
         self.plan, problem = plan.load(self.folder)
         self._plan_stamp = _stamp(self.folder / contract.EXPERIMENT)
         self.case = judge.Case.open(self.plan, self.limits)
@@ -223,6 +231,9 @@ class Run:
         if self._plan_stamp != _stamp(self.folder / contract.EXPERIMENT):
             self.tail = Tail(self.tail.path)
             self._open(f"{contract.EXPERIMENT} changed; judging again from the first row")
+        elif self._outdated and not self.over:
+            self.tail = Tail(self.tail.path)
+            self._open("")
 
     def _look_at_process(self, moment: Moment) -> None:
         life = process.look(process.parse(self.document)) if self.document else Life.UNKNOWN
@@ -262,10 +273,11 @@ class Run:
         at = f" at step {step}" if step is not None else ""
         if state is contract.State.RUNNING:
             again = before is not None and before[1] not in (None, contract.State.PENDING)
-            self._say(f"{'started again' if again else 'running' if step else 'started'}{at if step else ''}")
+            text = f"{'started again' if again else 'running' if step else 'started'}{at if step else ''}"
+            self._say(text, event=str(state))
         elif state.final:
             why = asked(self.document) if state is contract.State.KILLED else self.document.get("error")
-            self._say(f"{state}{at}{f': {why}' if isinstance(why, str) else ''}")
+            self._say(f"{state}{at}{f': {why}' if isinstance(why, str) else ''}", event=str(state))
 
     def _read(self) -> None:
         if self._stream is None:
@@ -431,12 +443,12 @@ class Run:
         if isinstance(effect, Found):
             finding = effect.finding
             at = f" at step {finding.step}" if finding.step is not None else f" at row {finding.row}"
-            self._say(f"{finding.summary}{at}", finding.severity, finding.rule)
+            self._say(f"{finding.summary}{at}", finding.severity, finding.rule, "finding")
         else:
-            self._say("over", rule=effect.rule)
+            self._say("over", rule=effect.rule, event="recovered")
 
-    def _say(self, text: str, severity: Severity = Severity.INFO, rule: str = "") -> None:
-        self._notices.append(Notice(self.name, text, severity, rule))
+    def _say(self, text: str, severity: Severity = Severity.INFO, rule: str = "", event: str = "note") -> None:
+        self._notices.append(Notice(self.name, text, severity, rule, event))
 
 
 def _kills(effect: Effect) -> bool:
