@@ -189,6 +189,12 @@ class Daemon:
         busy = any(run.chasing or run.behind or run.urgent or run.settling for run in self.runs.values())
         return not running and not busy
 
+    @property
+    def apart(self) -> dict[str, int]:
+        """How many run folders are not among `runs`, by reason; may be asked by another thread."""
+        faulty = sum(folder not in self.runs for folder in list(self._faults))
+        return {"reported": len(self._asleep), "another_checker": len(self._others), "cannot_be_judged": faulty}
+
     def _settled(self, run: Run) -> bool:
         """Nothing about a finished run depends on the time any more."""
         final = run.state is not None and run.state.final

@@ -168,6 +168,10 @@ class Screen:
             self._lines.append(line(notice))
         self._drawn = 0.0
 
+    def say(self, event: str, text: str, severity: Severity = Severity.INFO, **_: object) -> None:
+        """What the checker does itself, among what it notices."""
+        self.tell([Notice("checker", text, severity, event=event)])
+
     def draw(self, runs: Iterable[Run]) -> None:
         """Draws at most four times a second: a busy run must not make the checker spend its time on drawing."""
         now = time.monotonic()
