@@ -25,8 +25,9 @@ from checker.status import Status, asked, tick, whole
 from checker.tail import Tail, fingerprint
 from checker.terms import Mode, Moment, Notice
 
-BATCH = 20_000
-"""Events per turn (about half a second), so that a long log read for the first time does not hold other runs up."""
+BATCH = 5_000
+"""Events per turn (about a tenth of a second), so that a long log read for the first time holds up neither the other
+runs nor somebody who wants the checker to leave."""
 
 SETTLE_SECONDS = 2.0
 """After a process vanished, before it counts as the end: two heartbeats, in which a last status may still appear.

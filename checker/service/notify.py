@@ -17,6 +17,9 @@ from contextlib import suppress
 START_SECONDS = 60
 """How long one piece of the first round may take; a long start says with each piece that it goes on."""
 
+LOOP_SECONDS = 1.0
+"""The loop comes by once a second: a sign that is not due yet is a second late."""
+
 STATUS_SECONDS = 5.0
 """Between two changes of the line that `systemctl status` shows."""
 
@@ -82,11 +85,12 @@ class Notify:
 
 
 def _interval(environ: Mapping[str, str]) -> float:
-    """Half of the time after which the manager thinks us hung; 0 when it is not us that it waits for."""
+    """A second less than half of the time after which the manager thinks us hung; 0 when it does not wait for us."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0.0
     text = environ.get("WATCHDOG_USEC", "")
-    return int(text) / 2_000_000 if text.isascii() and text.isdecimal() else 0.0
+    half = int(text) / 2_000_000 if text.isascii() and text.isdecimal() else 0.0
+    return max(half - LOOP_SECONDS, min(half, 0.1))
 
 
 def _line(text: str) -> str:
