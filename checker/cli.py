@@ -163,8 +163,19 @@ def _rate(text: str) -> Any:
     return Fraction(text)
 
 
-def _limits(place: Path, named: Path | None, *, above: bool = False, told: set[str] | None = None) -> dict[str, Any]:
-    """The limits to judge `place` by; says once on standard error where they come from, unless they are the shipped."""
+def _on_error(text: str) -> None:
+    print(f"checker: {clean(text)}", file=sys.stderr, flush=True)
+
+
+def _limits(
+    place: Path,
+    named: Path | None,
+    *,
+    above: bool = False,
+    told: set[str] | None = None,
+    tell: Callable[[str], object] = _on_error,
+) -> dict[str, Any]:
+    """The limits to judge `place` by; says once where they come from, unless they are the shipped."""
     from checker import limits
 
     try:
@@ -173,7 +184,7 @@ def _limits(place: Path, named: Path | None, *, above: bool = False, told: set[s
         raise Complaint(str(error)) from None
     sentence = found.sentence()
     if sentence and (told is None or sentence not in told):
-        print(f"checker: {clean(sentence)}", file=sys.stderr, flush=True)
+        tell(sentence)
         (told if told is not None else set()).add(sentence)
     return found.limits
 
@@ -216,6 +227,7 @@ def _reporter(root: Path) -> tuple[Callable[[Run], None], Callable[[], None]]:
 
 def _watch(arguments: argparse.Namespace) -> int:
     from contextlib import ExitStack
+    from functools import partial
 
     from checker.daemon import Daemon, Held, only_one
     from checker.service.logs import Format, Log
@@ -225,9 +237,10 @@ def _watch(arguments: argparse.Namespace) -> int:
 
     root = _root(arguments.folder)
     mode = Mode.OBSERVE if arguments.observe else Mode.ACT
-    limits = _limits(root, arguments.limits)
     log = Log(Format(arguments.log_format or Format.TEXT))
     lines = arguments.log_format is not None or not sys.stdout.isatty()
+    in_log = partial(log.say, "limits") if arguments.log_format == Format.JSON else _on_error
+    limits = _limits(root, arguments.limits, tell=in_log)
     try:
         with ExitStack() as stack:
             heartbeat = stack.enter_context(only_one(root))
@@ -242,12 +255,13 @@ def _watch(arguments: argparse.Namespace) -> int:
             with ExitStack() as shown:
                 if lines:
                     daemon.tell = log.tell
-                    say("started", _started(root, mode, metrics), mode=str(mode), folder=str(root))
                 else:
                     screen = shown.enter_context(Screen())
                     daemon.tell, say = screen.tell, screen.say
                     daemon.after_round = lambda: screen.draw(daemon.runs.values())
                 around = Surroundings(daemon, heartbeat, say, named=arguments.limits, screen=not lines, metrics=metrics)
+                if lines:
+                    say("started", _started(root, mode, metrics), mode=str(mode), folder=str(root))
                 daemon.run(over)
             why = _why(daemon.signalled, arguments.while_pid)
             around.end(why)

@@ -50,10 +50,6 @@ class Heartbeat:
         with suppress(OSError):  # a full disk: others will think us gone, and we go on
             self._write()
 
-    @property
-    def due(self) -> bool:
-        return time.monotonic() >= self._next
-
     def end(self) -> None:
         """Says that we leave: nobody has to wait for our silence."""
         self._record["ended"] = contract.now()

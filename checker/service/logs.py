@@ -1,7 +1,7 @@
 """The checker's own log: lines for people, or one JSON object per line for programs.
 
-A watcher must not die of its log: when the disk is full or the terminal is gone the lines are lost, and counted. A pipe
-whose reader has gone ends a watch, as it ends any program, but not one whose output goes to the journal.
+A watcher must not die of its log: when the disk is full or the terminal is gone the lines are lost, and it goes on. A
+pipe whose reader has gone ends a watch, as it ends any program, but not one whose output goes to the journal.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ _PRIORITY = {Severity.CRITICAL: 2, Severity.WARNING: 4, Severity.INFO: 6}
 """As syslog counts them; the journal takes `<2>` off the line and shows it in red."""
 
 
+LONGEST = 4000
+"""Characters of a line about the checker itself; a path may have as many."""
+
+
 class Format(StrEnum):
     TEXT = "text"
     JSON = "json"
@@ -33,8 +37,6 @@ class Log:
     def __init__(self, form: Format, out: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
         self._form, self._out = form, out or sys.stdout
         self._journal = is_journal(self._out, environ)
-        self.lost = 0
-        """Lines that could not be written."""
 
     def tell(self, notices: Iterable[Notice]) -> None:
         """What was noticed about runs."""
@@ -45,8 +47,10 @@ class Log:
     def say(self, event: str, text: str, severity: Severity = Severity.INFO, **fields: object) -> None:
         """What the checker does itself: it starts, it stops, it reads its limits again."""
         if self._form is Format.JSON:
-            text = _encoded(severity, {"event": event, "text": text, **fields})
-        self._put(text, severity)
+            self._put(_encoded(severity, {"event": event, "text": text, **fields}), severity)
+            return
+        for part in text.splitlines():
+            self._put(clean(part, LONGEST), severity)
 
     @staticmethod
     def _object(notice: Notice) -> str:
@@ -56,14 +60,10 @@ class Log:
 
     def _put(self, text: str, severity: Severity) -> None:
         try:
-            for part in text.splitlines() or [""]:
-                print(f"<{_PRIORITY[severity]}>{part}" if self._journal else part, file=self._out, flush=True)
-        except BrokenPipeError:
-            if not self._journal:
+            print(f"<{_PRIORITY[severity]}>{text}" if self._journal else text, file=self._out, flush=True)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) and not self._journal:
                 raise
-            self.lost += 1
-        except OSError:
-            self.lost += 1
 
 
 def _encoded(severity: Severity, fields: Mapping[str, object]) -> str:

@@ -24,8 +24,8 @@ class Answer(NamedTuple):
     todo: str = ""
 
 
-def ok(text: str) -> Answer:
-    return Answer(Level.OK, text)
+def ok(text: str, todo: str = "") -> Answer:
+    return Answer(Level.OK, text, todo)
 
 
 def warn(text: str, todo: str) -> Answer:

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import contract
 from checker import limits, process
@@ -34,7 +34,18 @@ FREE_FILES = (1_000, 10_000)
 SKEW_SECONDS = 2.0
 """Between the clock here and the time stamps of the folder; a run's heartbeat comes every second."""
 
+FRESH_SECONDS = 600.0
+"""A status file is written every few seconds; a slow evaluation or a paused machine may take some minutes."""
+
 PROBE = ".checker.doctor"
+
+
+class Live(NamedTuple):
+    """A run that goes on."""
+
+    folder: Path
+    pid: int
+    life: Life
 
 
 class Place:
@@ -52,6 +63,11 @@ class Place:
         return list(folders(self.root))
 
     @cached_property
+    def live(self) -> list[Live]:
+        """The runs that go on, as far as can be told."""
+        return [found for run in self.runs if (found := _live(run)) is not None]
+
+    @cached_property
     def below(self) -> tuple[int, bool]:
         """How many folders there are, itself included, and whether that is all."""
         end, known = time.monotonic() + WALK_SECONDS, 0
@@ -60,6 +76,22 @@ class Place:
             if time.monotonic() > end:
                 return known, False
         return known, True
+
+
+def _live(run: Path) -> Live | None:
+    """The run in a folder, if it goes on. Of one that may have died with its machine, its status file must be fresh."""
+    try:
+        document = contract.StatusFile(run).read() or {}
+        age = time.time() - os.stat(run / contract.STATUS).st_mtime
+    except (OSError, contract.Unreadable):
+        return None
+    if contract.run_state(document) is not contract.State.RUNNING:
+        return None
+    named = process.parse(document)
+    life = process.look(named)
+    if life is Life.GONE or (life is Life.UNKNOWN and age > FRESH_SECONDS):
+        return None
+    return Live(run, named.pid if named else 0, life)
 
 
 def access(place: Place) -> Answer:
@@ -180,12 +212,16 @@ def watched(place: Place) -> Answer:
     answer = alive.ask(place.root)
     if answer.alive is alive.Alive.LOOKING:
         return ok(answer.text)
-    if answer.alive is alive.Alive.NONE or answer.watcher is None:
+    last = answer.watcher
+    if answer.alive is alive.Alive.SILENT and last is not None:
+        todo = f"kill -CONT {last.pid}; if that does not wake it, kill -9 {last.pid} and start it again"
+        return fail(answer.text, todo)
+    todo = f"checker watch {_quoted(place.root)}; or for good: checker service {_quoted(place.root)}"
+    if place.live:
         return warn(
-            answer.text, f"checker watch {_quoted(place.root)}; or for good: checker service {_quoted(place.root)}"
+            f"{answer.text}, and {count(len(place.live), 'run')} go{'es' if len(place.live) == 1 else ''} on", todo
         )
-    pid = answer.watcher.pid
-    return fail(answer.text, f"kill -CONT {pid}; if that does not wake it, kill -9 {pid} and start it again")
+    return ok(answer.text, todo) if last is None or last.ended else warn(answer.text, todo)
 
 
 def configuration(place: Place) -> Answer:
@@ -209,6 +245,8 @@ def readable(place: Place) -> Answer:
         if not os.access(run, os.R_OK | os.W_OK | os.X_OK) or any(not os.access(run / name, os.R_OK) for name in names):
             bad.append(run)
     if not runs:
+        if all(name.startswith(".") for name in os.listdir(place.root)):
+            return ok("empty so far")
         text = "no run folders yet (none with metrics.jsonl, training_status.json or experiment.json)"
         return warn(text, "nothing, if runs are to come; they are looked for two levels deep")
     if not bad:
@@ -219,44 +257,17 @@ def readable(place: Place) -> Answer:
 
 def owners(place: Place) -> Answer:
     """Whether every live run could be signalled, should it not answer."""
-    mine, others, far = 0, [], 0
-    for run in place.runs:
-        try:
-            document = contract.StatusFile(run).read() or {}
-        except (OSError, contract.Unreadable):
-            continue
-        if contract.run_state(document) is not contract.State.RUNNING:
-            continue
-        named = process.parse(document)
-        life = process.look(named)
-        if named is None or life is Life.GONE:
-            continue
-        if life is Life.UNKNOWN:
-            far += 1
-        elif _owner(named.pid) in (os.geteuid(), None):
-            mine += 1
-        else:
-            others.append(run)
-    elsewhere = f"; {far} on other machines or unknown, which are asked by file only" if far else ""
+    here = [run for run in place.live if run.life is not Life.UNKNOWN]
+    others = [run for run in here if _owner(run.pid) not in (os.geteuid(), None)]
+    far = len(place.live) - len(here)
+    elsewhere = f"; {far} more on other machines or unknown, asked by file only" if far else ""
     if others:
-        whom = _user(_owner(_pid(others[0])) or 0)
-        text = (
-            f"{count(len(others), 'live run')} of other users ({_some(place, others)}): asked by file, never signalled"
-        )
-        return warn(
-            f"{text}{elsewhere}",
-            f"run the checker as {whom}: checker service {_quoted(place.root)} --system --user {whom}",
-        )
-    return ok(
-        f"{count(mine, 'live run')} on this machine, all of yours{elsewhere}"
-        if mine
-        else f"no live run on this machine{elsewhere}"
-    )
-
-
-def _pid(run: Path) -> int:
-    named = process.parse(contract.StatusFile(run).read() or {})
-    return named.pid if named else 0
+        whom = _user(_owner(others[0].pid) or 0)
+        text = f"{count(len(others), 'live run')} of other users ({_some(place, [run.folder for run in others])})"
+        todo = f"run the checker as {whom}: checker service {_quoted(place.root)} --system --user {whom}"
+        return warn(f"{text}: asked by file, never signalled{elsewhere}", todo)
+    mine = f"{count(len(here), 'live run')} on this machine, {'' if len(here) == 1 else 'all '}yours"
+    return ok(f"{mine if here else 'no live run on this machine'}{elsewhere}")
 
 
 def _owner(pid: int) -> int | None:
