@@ -40,9 +40,8 @@ REPORT_SECONDS = 2.0
 RETRY = (5.0, 300.0)
 """First and longest pause before a run that made the checker stumble is looked at again, from its first byte."""
 
-
-FAREWELL_SECONDS = 0.4
-"""For the last reports after SIGTERM: the whole farewell is to take less than a second."""
+FAREWELL_SECONDS = 0.5
+"""From SIGTERM to the last report, the end of the turn that it came in included: all of leaving may take a second."""
 
 
 class Held(Exception):
@@ -121,12 +120,13 @@ class Daemon:
         self._report_faults: dict[Path, str] = {}
         self._summary_due = float("inf")
         self._summary_took = 0.0
+        self._stopped_at = 0.0
         self._next_beat = 0.0
         self._naps = Naps()
 
     def stop(self, signum: int = 0, frame: FrameType | None = None) -> None:  # noqa: ARG002  # a signal handler's shape
         """Asks the loop to end; safe in a signal handler."""
-        self.stopping, self.signalled = True, signum
+        self.stopping, self.signalled, self._stopped_at = True, signum, time.monotonic()
         self.alarm.ring()
 
     def catch_signals(self) -> None:
@@ -146,9 +146,11 @@ class Daemon:
                 if until():
                     break
         finally:
-            self._farewell()
-            self.alarm.stop()
-            self.close()
+            try:
+                self._farewell()
+            finally:
+                self.alarm.stop()
+                self.close()
 
     def reload(self, limits: Mapping[str, Any]) -> int:
         """Judges by other limits from now on, runs that go on from their first row; returns how many those are."""
@@ -314,16 +316,16 @@ class Daemon:
             self._try(folder, partial(self._on_change, run))
             self.after_turn(None)
         if moment.mono >= self._summary_due:
-            self._summary_due = float("inf")
+            self._summary_due, began = float("inf"), time.monotonic()
             self._try(self.root, self._on_changes)
-            self._summary_took = time.monotonic() - moment.mono
+            self._summary_took = time.monotonic() - began
 
     def _farewell(self) -> None:
         """Writes the reports that are due because something happened, as far as `FAREWELL_SECONDS` go.
 
         What is not written is written by the next checker: all of it follows from the journals.
         """
-        end = time.monotonic() + FAREWELL_SECONDS
+        end = (self._stopped_at or time.monotonic()) + FAREWELL_SECONDS
         for folder, run in self.runs.items():
             if time.monotonic() >= end:
                 return

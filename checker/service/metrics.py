@@ -68,6 +68,7 @@ class Metrics:
             raise Complaint("--metrics-port needs the extra: pip install 'training-checker[metrics]'") from None
         self._watched: Watched | None = None
         self._rows: dict[Path, tuple[Case, int, int]] = {}
+        self._behind: set[Path] = set()
         self._behind_since: float | None = None
         self._last_round = 0.0
         self.registry = client.CollectorRegistry()
@@ -132,6 +133,7 @@ class Metrics:
         if case is not run.case:  # judged anew from its first row
             rows_before = bad_before = 0
         self._rows[run.folder] = (run.case, rows, bad)
+        (self._behind.add if run.behind else self._behind.discard)(run.folder)
         self._read.inc(max(0, rows - rows_before))
         self._unreadable.inc(max(0, bad - bad_before))
 
@@ -139,10 +141,10 @@ class Metrics:
         """Counts a look at everything."""
         self._rounds.observe(watched.round_seconds)
         self._last_round = time.time()
-        behind = any(run.behind for run in watched.runs.values())
-        self._behind_since = (self._behind_since or time.monotonic()) if behind else None
         if len(self._rows) > len(watched.runs):  # some are gone
             self._rows = {folder: known for folder, known in self._rows.items() if folder in watched.runs}
+            self._behind &= watched.runs.keys()
+        self._behind_since = (self._behind_since or time.monotonic()) if self._behind else None
 
     def reported(self) -> None:
         self._reports.inc()
@@ -169,7 +171,7 @@ class Metrics:
         yield apart
         behind = 0.0 if self._behind_since is None else time.monotonic() - self._behind_since
         plain = {
-            "checker_runs_behind": ("Runs of which more is to be read", sum(run.behind for run in runs)),
+            "checker_runs_behind": ("Runs of which more is to be read", len(self._behind)),
             "checker_behind_seconds": ("For how long there has been more to read than was read", behind),
             "checker_last_round_timestamp_seconds": ("When everything was last looked at", self._last_round),
         }
