@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import TextIO
@@ -24,6 +25,10 @@ _PRIORITY = {Severity.CRITICAL: 2, Severity.WARNING: 4, Severity.INFO: 6}
 
 LONGEST = 4000
 """Characters of a line about the checker itself; a path may have as many."""
+
+
+_FRAME = ("started", "observed", "stopped")
+"""What is said first and last."""
 
 
 class Format(StrEnum):
@@ -50,7 +55,8 @@ class Log:
             self._put(_encoded(severity, {"event": event, "text": text, **fields}), severity)
             return
         for part in text.splitlines():
-            self._put(clean(part, LONGEST), severity)
+            stamp = "" if event in _FRAME else f"{time.strftime('%H:%M:%S')} "
+            self._put(stamp + clean(part, LONGEST), severity)
 
     @staticmethod
     def _object(notice: Notice) -> str:

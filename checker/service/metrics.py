@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import contract
+from checker.detectors import RULES
 from checker.enforce import FORCE, Did
 from checker.events import Life
+from checker.finding import Severity
 from checker.terms import Complaint, Notice
 
 if TYPE_CHECKING:
@@ -84,6 +86,11 @@ class Metrics:
         self._unreadable = counter("rows_unreadable", "Lines that are no rows")
         self._reports = counter("reports_written", "Reports of one run written")
         self._reloads = counter("reloads", "Reloads of the limits", "outcome")
+        self._requested.labels("person")
+        for rule in RULES:  # an alert on an increase needs the zero before the one
+            self._requested.labels(rule.name)
+            for severity in Severity:
+                self._findings.labels(rule.name, str(severity))
         for outcome in ("taken", "unchanged", "refused"):
             self._reloads.labels(outcome)
         for signal in sorted(_FORCED):

@@ -51,7 +51,7 @@ class Notify:
         now = time.monotonic()
         if self._socket is None or now < self._next:
             return
-        self._next = now + (self.watchdog or STATUS_SECONDS)
+        self._next = now + (self.watchdog if self.watchdog and self.is_ready else STATUS_SECONDS)
         if not self.is_ready:
             self._send(f"EXTEND_TIMEOUT_USEC={START_SECONDS * 1_000_000}")
         if self.watchdog:

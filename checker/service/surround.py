@@ -75,7 +75,7 @@ class Surroundings:
         if self._daemon.stopping:  # this round was cut short
             return
         self._shown()
-        self._alive()
+        self._alive(at_once=not self._notify.is_ready)
         if self._metrics is not None:
             self._metrics.round(self._daemon)
         if not self._notify.is_ready:
@@ -85,10 +85,11 @@ class Surroundings:
             self._hangup.asked = False
             self._reload()
 
-    def _alive(self) -> None:
+    def _alive(self, *, at_once: bool = False) -> None:
         self._notify.alive()
         daemon = self._daemon
         self._heartbeat.beat(
+            at_once=at_once,
             mode=str(daemon.mode),
             runs=len(daemon.runs),
             poll_seconds=daemon.alarm.poll,

@@ -45,7 +45,7 @@ def test_what_the_checker_does_itself():
         out = io.StringIO()
         Log(form, out, {}).say("refused", "one\ntwo\x1b[2J", Severity.WARNING, stops=3)
         texts[form] = out.getvalue()
-    assert texts[Format.TEXT] == "one\ntwo\n"
+    assert [text[8:] for text in texts[Format.TEXT].splitlines()] == [" one", " two"]
     found = json.loads(texts[Format.JSON])
     assert (found["event"], found["text"], found["stops"]) == ("refused", "one\ntwo\x1b[2J", 3)
     assert "\x1b" not in texts[Format.JSON]
