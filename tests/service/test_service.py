@@ -129,8 +129,7 @@ def test_sigterm_in_the_midst_of_a_backlog_leaves_at_once_and_everything_whole(t
         assert text.endswith("\n")
         assert [json.loads(line)["kind"] for line in text.splitlines()][:2] == ["file", "finding"]
     assert list(tmp_path.rglob("*.tmp")) == []
-    pages = list(tmp_path.glob("*/diagnosis.md"))
-    assert pages
+    pages = list(tmp_path.glob("*/diagnosis.md"))  # as many as there was time for
     assert all("nonfinite" in page.read_text() for page in pages)
     assert contract.last_watcher(tmp_path).ended
 
