@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,8 @@ def _service(arguments: argparse.Namespace) -> int:
         raise Complaint(f"{arguments.folder}: no such folder")
     if arguments.user and not arguments.system:
         raise Complaint("--user is for a unit of the machine: add --system")
+    if arguments.user and not re.fullmatch(r"[\w.-]+\$?", arguments.user):
+        raise Complaint(f"--user {arguments.user}: no name of a user")
     options = ["--observe"] if arguments.observe else []
     options += ["--poll", arguments.poll] if arguments.poll else []
     options += ["--limits", str(arguments.limits.resolve())] if arguments.limits else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,16 +62,12 @@ def examine(root: Path | None) -> Iterator[Line]:
     if root is None:
         return
     if not root.is_dir():
-        yield Line(
-            "access",
-            fail(
-                f"{root}: {'not a folder' if root.exists() else 'no such folder'}", f"mkdir -p {shlex.quote(str(root))}"
-            ),
-        )
+        why = "not a folder" if root.exists() else "no such folder"
+        yield Line("access", fail(f"{root}: {why}", f"mkdir -p {shlex.quote(str(root))}"))
         return
     place = Place(root.resolve())
     for name, one in FOLDER.items():
-        yield Line(name, _answer(lambda one=one: one(place)))  # type: ignore[misc]
+        yield Line(name, _answer(partial(one, place)))
 
 
 def _answer(check: Callable[[], Answer]) -> Answer:

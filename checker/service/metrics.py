@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 ROUND_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Seconds. A quiet round takes a millisecond, the first look at a large backlog a minute."""
 
+NAMES = tuple(rule.name for rule in RULES)
+
+PERSON = "person"
+
 _FORCED = frozenset(str(did) for did in FORCE)
 
 
@@ -86,11 +90,12 @@ class Metrics:
         self._unreadable = counter("rows_unreadable", "Lines that are no rows")
         self._reports = counter("reports_written", "Reports of one run written")
         self._reloads = counter("reloads", "Reloads of the limits", "outcome")
-        self._requested.labels("person")
-        for rule in RULES:  # an alert on an increase needs the zero before the one
-            self._requested.labels(rule.name)
+        for rule in (*NAMES, PERSON):  # an alert on an increase needs the zero before the one
+            self._requested.labels(rule)
+            self._observed.labels(rule)
+        for rule in NAMES:
             for severity in Severity:
-                self._findings.labels(rule.name, str(severity))
+                self._findings.labels(rule, str(severity))
         for outcome in ("taken", "unchanged", "refused"):
             self._reloads.labels(outcome)
         for signal in sorted(_FORCED):
@@ -124,12 +129,13 @@ class Metrics:
 
     def tell(self, notices: Iterable[Notice]) -> None:
         for notice in notices:
+            rule = notice.rule if notice.rule in NAMES else PERSON  # a person's request may name anything
             if notice.event == "finding":
-                self._findings.labels(notice.rule, str(notice.severity)).inc()
+                self._findings.labels(rule, str(notice.severity)).inc()
             elif notice.event == Did.REQUESTED:
-                self._requested.labels(notice.rule).inc()
+                self._requested.labels(rule).inc()
             elif notice.event == Did.OBSERVED:
-                self._observed.labels(notice.rule).inc()
+                self._observed.labels(rule).inc()
             elif notice.event in _FORCED:
                 self._forced.labels(notice.event).inc()
 

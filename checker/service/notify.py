@@ -12,7 +12,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 
 START_SECONDS = 60
 """How long one piece of the first round may take; a long start says with each piece that it goes on."""
@@ -34,7 +33,7 @@ class Notify:
         known = address.startswith(("/", "@")) and hasattr(socket, "AF_UNIX")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if known else None
         if self._socket is not None:
-            self._socket.setblocking(False)  # a manager that does not listen must not make us wait
+            self._socket.settimeout(0.2)  # its queue may be full for a moment; one that hangs must not hold us up
         self.watchdog = _interval(environ) if known else 0.0
         """Seconds between two signs of life; 0 when nobody waits for them."""
         self._next = self._next_status = 0.0
@@ -42,9 +41,9 @@ class Notify:
         self.is_ready = False
 
     def ready(self, status: str) -> None:
-        """The start, or a reload, is over."""
-        self.is_ready, self._status = True, status
-        self._send("READY=1", f"STATUS={_line(status)}")
+        """The start, or a reload, is over. What the manager did not hear is said again by whoever asks `is_ready`."""
+        self._status = status
+        self.is_ready = self._send("READY=1", f"STATUS={_line(status)}")
 
     def alive(self) -> None:
         """A piece of work is done. Said from the loop itself, so that a loop that hangs is noticed."""
@@ -78,10 +77,15 @@ class Notify:
             self._socket.close()
             self._socket = None
 
-    def _send(self, *lines: str) -> None:
-        if self._socket is not None:
-            with suppress(OSError):  # the manager restarts, perhaps; we work on without it
-                self._socket.sendto("\n".join(lines).encode("utf-8", "replace"), self._address)
+    def _send(self, *lines: str) -> bool:
+        """Whether it was said, or nobody listens."""
+        if self._socket is None:
+            return True
+        try:
+            self._socket.sendto("\n".join(lines).encode("utf-8", "replace"), self._address)
+        except OSError:  # the manager restarts, perhaps; we work on without it
+            return False
+        return True
 
 
 def _interval(environ: Mapping[str, str]) -> float:

@@ -44,6 +44,8 @@ class Surroundings:
     ) -> None:
         self._daemon, self._heartbeat, self._say, self._named, self._metrics = daemon, heartbeat, say, named, metrics
         self._notify = Notify()
+        self._looked = False
+        """There has been a whole round."""
         self._refused = ""
         """Why the limits that lie there now are not those in force."""
         self._hangup = Hangup(daemon.stop, daemon.alarm.ring, screen=screen)
@@ -75,7 +77,8 @@ class Surroundings:
         if self._daemon.stopping:  # this round was cut short
             return
         self._shown()
-        self._alive(at_once=not self._notify.is_ready)
+        self._alive(at_once=not self._looked)
+        self._looked = True
         if self._metrics is not None:
             self._metrics.round(self._daemon)
         if not self._notify.is_ready:

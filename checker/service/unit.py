@@ -6,10 +6,11 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from checker.clean import clean
+from checker.watch import is_run
 
 WATCHDOG_SECONDS = 180
 """A healthy loop gives a sign with every piece of work; the longest, a look at 10,000 folders on a slow server or the
@@ -56,7 +57,7 @@ class Unit:
     """Whose processes it watches, for a unit of the system; None for one of the user's own manager."""
     network: bool = False
     """Whether it serves metrics."""
-    environment: Mapping[str, str] = ()  # type: ignore[assignment]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -68,14 +69,18 @@ class Unit:
         words = [exec_word(command[0], first=True), *map(exec_word, command[1:])]
         target = "multi-user.target" if self.user else "default.target"
         families = "AF_UNIX AF_INET AF_INET6" if self.network else "AF_UNIX"
-        environment = "".join(
-            f"Environment={word(f'{name}={value}')}\n" for name, value in dict(self.environment).items()
-        )
+        environment = "".join(f"Environment={word(f'{name}={value}')}\n" for name, value in self.environment.items())
+        written = self.root.parent if is_run(self.root) else self.root  # the checklist of a single run lies beside it
+        described = clean(self.root, 1000).replace(
+            "\\", "\\\\"
+        )  # a single one at the end would join it with the next line
         return (
             f"{self._head()}\n"
             "[Unit]\n"
-            f"Description=Training checker of {specifiers(' '.join(str(self.root).split()))}\n"
+            f"Description=Training checker of {specifiers(described)}\n"
             f"RequiresMountsFor={word(str(self.root))}\n"
+            "# Never given up: once the limits are corrected, or another checker of the folder has ended, it watches.\n"
+            "StartLimitIntervalSec=0\n"
             "\n[Service]\n"
             "Type=notify\n"
             f"ExecStart={' '.join(words)}\n"
@@ -83,16 +88,14 @@ class Unit:
             f"{f'User={self.user}' + chr(10) if self.user else ''}"
             f"{environment}"
             "Environment=PYTHONUNBUFFERED=1\n"
-            "# Started again after a crash or a hang; not after a mistake in the command or the limits (code 2).\n"
             "Restart=on-failure\n"
-            "RestartSec=5\n"
-            "RestartPreventExitStatus=2\n"
+            "RestartSec=10\n"
             f"WatchdogSec={WATCHDOG_SECONDS}\n"
             "TimeoutStopSec=10\n"
             "LimitNOFILE=65536\n"
             f"{_HARDENING}"
             f"RestrictAddressFamilies={families}\n"
-            f"{_SYSTEM + f'ReadWritePaths={word(str(self.root))}' + chr(10) if self.user else ''}"
+            f"{_SYSTEM + f'ReadWritePaths={word(str(written))}' + chr(10) if self.user else ''}"
             "\n[Install]\n"
             f"WantedBy={target}\n"
         )

@@ -37,7 +37,7 @@ def test_the_users_own_unit_says_when_it_lives_and_is_started_again(call, tmp_pa
     found = keys(out)
     assert code == 0
     assert found["ExecStart"] == f"{sys.executable} -m checker watch {tmp_path} --observe --poll 0.5"
-    assert (found["Type"], found["Restart"], found["RestartPreventExitStatus"]) == ("notify", "on-failure", "2")
+    assert (found["Type"], found["Restart"], found["StartLimitIntervalSec"]) == ("notify", "on-failure", "0")
     assert found["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert found["WantedBy"] == "default.target"
     assert found["RestrictAddressFamilies"] == "AF_UNIX"
@@ -53,10 +53,25 @@ def test_the_machines_unit_may_write_below_the_folder_alone(call, tmp_path):
     assert not {"PrivateTmp", "PrivateUsers", "ProtectProc", "ProtectHostname"} & found.keys()
 
 
+def test_a_single_run_has_its_checklist_beside_it(call, tmp_path):
+    run = tmp_path / "exp-001"
+    run.mkdir()
+    (run / "metrics.jsonl").touch()
+    found = keys(call("service", run, "--system", "--user", "alice")[1])
+    assert (found["ReadWritePaths"], found["ExecStart"].split()[-1]) == (str(tmp_path), str(run))
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [["/nowhere"], [".", "--user", "alice"], [".", "--poll", "soon"], [".", "--metrics-port", "70000"], []],
-    ids=["no folder", "a user without --system", "no pace", "no port", "nothing"],
+    [
+        ["/nowhere"],
+        [".", "--user", "alice"],
+        [".", "--system", "--user", "a b"],
+        [".", "--poll", "soon"],
+        [".", "--metrics-port", "70000"],
+        [],
+    ],
+    ids=["no folder", "a user without --system", "no user", "no pace", "no port", "nothing"],
 )
 def test_what_cannot_be_is_one_sentence(call, arguments):
     code, out, err = call("service", *arguments)
@@ -66,7 +81,7 @@ def test_what_cannot_be_is_one_sentence(call, arguments):
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd here")
 @pytest.mark.parametrize("user", [None, "root"], ids=["user", "system"])
 def test_systemd_accepts_it(tmp_path, user):
-    root = tmp_path / 'my 100% "runs" $HOME'
+    root = tmp_path / 'my 100% "runs" $HOME\\'
     root.mkdir()
     unit = Unit(root=root, options=["--metrics-port", "9100"], user=user, network=True, environment={"A": "b c"})
     path = tmp_path / unit.name

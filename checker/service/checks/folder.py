@@ -120,10 +120,8 @@ def space(place: Place) -> Answer:
     told = f"{free / (1 << 30):.1f} GiB free" + (f", room for {files:,} files" if info.f_files else "")
     for limit, files_limit, answer in zip(FREE_BYTES, FREE_FILES, (fail, warn), strict=True):
         if free < limit or (info.f_files and files < files_limit):
-            return answer(
-                f"only {told}",
-                f"trainer prune EXP frees old checkpoints; du -xh {_quoted(place.root)} | sort -h | tail",
-            )
+            todo = f"trainer prune EXP frees old checkpoints; du -xh {_quoted(place.root)} | sort -h | tail"
+            return answer(f"only {told}", todo)
     return ok(told)
 
 
@@ -198,9 +196,8 @@ def clocks(place: Place) -> Answer:
     follows = machine.synchronised()
     todo = "timedatectl set-ntp true, here and on the server"
     if abs(skew) > SKEW_SECONDS:
-        return warn(
-            f"the folder's clock is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this machine's", todo
-        )
+        how = f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'}"
+        return warn(f"the folder's clock is {how} this machine's", todo)
     if follows is False and place.mount.network:
         return warn("this machine's clock follows no time server, and other machines write here", todo)
     told = {True: ", and follows a time server", False: "; it follows no time server", None: ""}[follows]
@@ -218,9 +215,8 @@ def watched(place: Place) -> Answer:
         return fail(answer.text, todo)
     todo = f"checker watch {_quoted(place.root)}; or for good: checker service {_quoted(place.root)}"
     if place.live:
-        return warn(
-            f"{answer.text}, and {count(len(place.live), 'run')} go{'es' if len(place.live) == 1 else ''} on", todo
-        )
+        going = f"{count(len(place.live), 'run')} go{'es' if len(place.live) == 1 else ''} on"
+        return warn(f"{answer.text}, and {going}", todo)
     return ok(answer.text, todo) if last is None or last.ended else warn(answer.text, todo)
 
 
@@ -231,9 +227,8 @@ def configuration(place: Place) -> Answer:
     except limits.LimitsError as error:
         faults = str(error).splitlines()
         more = f" (and {count(len(faults) - 1, 'more fault')})" if len(faults) > 1 else ""
-        return fail(
-            f"{faults[0]}{more}", "correct it: no checker starts with it, and one that runs keeps its old limits"
-        )
+        todo = "correct it: no checker starts with it, and one that runs keeps its old limits"
+        return fail(f"{faults[0]}{more}", todo)
     return ok(found.sentence() or f"no {limits.FILE}: the shipped limits")
 
 
