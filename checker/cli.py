@@ -273,6 +273,8 @@ def _watch(arguments: argparse.Namespace) -> int:
             return HEALTHY
     except Held as held:
         raise Complaint(str(held)) from None
+    except BrokenPipeError:  # `checker watch … | head`
+        raise
     except OSError as error:
         raise Complaint(f"{root} cannot be watched: {error}") from None
 

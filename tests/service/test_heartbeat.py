@@ -22,8 +22,11 @@ def ago(seconds):
     return datetime.fromtimestamp(time.time() - seconds, UTC).isoformat()
 
 
-def leave(folder, written=0.0, **record):
+def leave(folder, written=0.0, beat=None, **record):
+    """A record whose beat and whose file are so many seconds old."""
     path = folder / contract.WATCHER
+    if beat is not None:
+        record["beat_at"] = ago(beat)
     path.write_text(json.dumps({"pid": os.getpid(), "host": HERE, "started": ago(1000), **record}))
     os.utime(path, (time.time() - written,) * 2)
     return contract.watcher(folder)
@@ -33,17 +36,17 @@ FAR = {"host": "node-7", "pid": 12}
 
 RECORDS = {
     "nobody": (None, False),
-    "here, and the lock is free": ({"beat_at": ago(1)}, False),
-    "here, and left": ({"beat_at": ago(1), "ended": ago(1)}, False),
-    "elsewhere, and left": ({**FAR, "beat_at": ago(1), "ended": ago(1)}, False),
-    "elsewhere, and silent": ({**FAR, "beat_at": ago(100), "written": 100}, False),
+    "here, and the lock is free": ({"beat": 1}, False),
+    "here, and left": ({"beat": 1, "ended": "2026-01-01T00:00:00+00:00"}, False),
+    "elsewhere, and left": ({**FAR, "beat": 1, "ended": "2026-01-01T00:00:00+00:00"}, False),
+    "elsewhere, and silent": ({**FAR, "beat": 100, "written": 100}, False),
     "elsewhere, of an older checker, long ago": ({**FAR, "written": 100}, False),
     "a beat that is none": ({**FAR, "beat_at": [1], "written": 100}, False),
     "a beat in the year 1": ({**FAR, "beat_at": "0001-01-01", "written": 100}, False),
     "no process": ({"pid": "12"}, False),
-    "elsewhere, beating": ({**FAR, "beat_at": ago(1)}, True),
-    "elsewhere, with a clock an hour slow": ({**FAR, "beat_at": ago(3600), "written": 1}, True),
-    "elsewhere, on a server with a clock an hour fast": ({**FAR, "beat_at": ago(1), "written": -3600}, True),
+    "elsewhere, beating": ({**FAR, "beat": 1}, True),
+    "elsewhere, with a clock an hour slow": ({**FAR, "beat": 3600, "written": 1}, True),
+    "elsewhere, on a server with a clock an hour fast": ({**FAR, "beat": 1, "written": -3600}, True),
     "elsewhere, without a beat yet": ({**FAR, "written": 2}, True),
 }
 
