@@ -910,23 +910,111 @@ def this_process() -> Process:
     return Process(pid=pid, host=socket.gethostname(), boot_id=boot_id(), started=process_started(pid))
 
 
-def watcher(root: Path) -> str | None:
-    """Which checker watches a folder, in words; None where none does, or nobody can know."""
+SILENT = 30.0
+"""Seconds without a beat after which a checker no longer looks; it beats every five, from the loop that works."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watcher:
+    """Who watches a folder, as `.checker.lock` says it: the checker holds that file and rewrites it as it goes on.
+
+    A record without `beat_at` (`checker once`, an older checker) says who it is and not whether it still looks.
+    """
+
+    pid: int
+    host: str
+    started: str | None = None
+    ended: str | None = None
+    """When it left, if it could say so."""
+    beat_at: str | None = None
+    mode: str | None = None
+    runs: int | None = None
+    poll_seconds: float | None = None
+    round_seconds: float | None = None
+    """How long the last look at everything took."""
+    age: float | None = None
+    """Seconds since the last sign of life, as far as clocks can tell; not in the file."""
+
+    @property
+    def looking(self) -> bool:
+        """Whether it has looked lately; one that is suspended or hangs holds the file and does not."""
+        return self.ended is None and (self.age is None or self.age <= SILENT)
+
+    def __str__(self) -> str:
+        told = f"process {self.pid} on {self.host}{f', since {self.started}' if self.started else ''}"
+        if self.looking or self.age is None:
+            return told
+        return f"{told}, but it has not looked for {lasted(self.age)}"
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any], written: float, now: float) -> Self | None:
+        """The record in `document`, in a file last written at `written`; None when it names nobody."""
+        kinds = {"pid": int, "host": str, "runs": int, "poll_seconds": int | float, "round_seconds": int | float}
+        texts = dict.fromkeys(("started", "ended", "beat_at", "mode"), str)
+        wanted = {**kinds, **texts}
+        known = {name: document[name] for name, kind in wanted.items() if isinstance(document.get(name), kind)}
+        if not {"pid", "host"} <= known.keys():
+            return None
+        found = cls(**known)
+        signs = [written] if found.host != socket.gethostname() else []
+        with suppress(KeyError, ValueError, OverflowError):
+            # Clocks differ between machines: the file's own time, which a server sets, may be nearer to ours.
+            signs = [datetime.fromisoformat(known["beat_at"]).timestamp(), written]
+        return dataclasses.replace(found, age=min((abs(now - sign) for sign in signs), default=None))
+
+
+def lasted(seconds: float) -> str:
+    """A duration in words, as exact as it matters."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def watcher(root: Path) -> Watcher | None:
+    """Which checker watches a folder; None where none does, or nobody can know. It may not be `looking`.
+
+    On this machine the lock decides, on another one the last beat.
+    """
+    found, held = _watcher(root)
+    return found if held else None
+
+
+def last_watcher(root: Path) -> Watcher | None:
+    """Which checker watches a folder or was the last to do so; None when none has left a trace."""
+    return _watcher(root)[0]
+
+
+def _watcher(root: Path) -> tuple[Watcher | None, bool]:
+    """What the file says, and whether the one that it names still holds it."""
     try:
         fd = os.open(root / WATCHER, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
-        return None
+        return None, False
     try:
-        found = decode_object(os.pread(fd, 4096, 0), WATCHER)
-        pid, host = found.get("pid"), found.get("host")
-        # Only a lock whose holder seems to live is tried, for trying one that is free would be in a checker's way.
-        if host == socket.gethostname() and isinstance(pid, int) and (process_started(pid) is None or not _held(fd)):
-            return None
-        return f"process {pid} on {host}, since {found.get('started')}"
-    except (OSError, Unreadable):
-        return None
+        found = _read_watcher(fd)
+        if found is None or found.ended is not None:
+            return found, False
+        fresh = found.age is not None and found.age <= SILENT
+        if found.host != socket.gethostname():
+            return found, fresh
+        # Only a lock whose holder seems to live is tried, for trying one that is free would be in a checker's way. One
+        # in another container has our host's name perhaps, and no process that we could see.
+        return found, (process_started(found.pid) is not None or fresh) and _held(fd)
+    except OSError:
+        return None, False
     finally:
         os.close(fd)
+
+
+def _read_watcher(fd: int) -> Watcher | None:
+    for _ in range(2):  # it is written in place: a reader may come in the midst of that once, not twice
+        try:
+            document = decode_object(os.pread(fd, 4096, 0), WATCHER)
+        except Unreadable:
+            continue
+        return Watcher.parse(document, os.fstat(fd).st_mtime, time.time())
+    return None
 
 
 def _held(fd: int) -> bool:

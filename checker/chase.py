@@ -23,7 +23,8 @@ _SYNCED = (Did.REQUESTED, Did.SIGTERM, Did.SIGKILL)
 Write = Callable[[str, journal.Entry, bool], None]
 """Journals an entry: its kind, its content, and whether to wait until it would survive a power cut."""
 
-Say = Callable[[str, Severity, str], None]
+Say = Callable[[str, Severity, str, str], None]
+"""Tells people: the text, how grave it is, the rule, and what was done."""
 
 
 class Chase:
@@ -205,4 +206,4 @@ class Chase:
         self._write("act", content, did in _SYNCED)
         if did is not Did.LOOKED_AGAIN:
             severity = Severity.CRITICAL if did in (Did.CANNOT, Did.UNANSWERED) else Severity.INFO
-            self._say(f"{_PHRASE.get(did, did)}: {text}", severity, pursuit.rule or "person")
+            self._say(f"{_PHRASE.get(did, did)}: {text}", severity, pursuit.rule or "person", str(did))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from checker.clean import clean
 from checker.feed import commands as feed_commands
 from checker.registry.commands import add_to
+from checker.service.commands import add_to as add_service_to
+from checker.service.commands import add_watch_options
 from checker.terms import Complaint
 
 if TYPE_CHECKING:
@@ -25,6 +27,13 @@ _CALIBRATE = (
     "Plays your past runs by more and more cautious limits and writes the least cautious ones that keep a promise: the "
     "next run that would end well if left alone is killed with a probability of at most RATE. A rate of 0.05 takes 19 "
     "runs that ended well, 0.01 takes 99, 0.001 takes 999; with fewer it refuses and says what they can promise."
+)
+_WATCH = (
+    "Judges every run below DIR as it goes on, stops the doomed ones and writes the reports. SIGTERM and SIGINT end it "
+    "within a second, with everything written. SIGHUP has it read its limits again: wrong ones are refused and the old "
+    "ones kept, new ones judge every run that goes on from its first row. When its terminal is closed a watch with a "
+    "live table ends; one that writes lines goes on. Under systemd it says when it is ready and that it is alive; "
+    "`checker service` prints a unit for it."
 )
 _LIMITS = "a limits file instead of DIR/checker.toml"
 
@@ -55,12 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="checker", description="Watches training runs and stops the doomed ones.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
-    watch = commands.add_parser("watch", help="watch every run below a folder, and stop what is doomed")
+    watch = commands.add_parser(
+        "watch", help="watch every run below a folder, and stop what is doomed", description=_WATCH
+    )
     watch.add_argument("folder", type=Path, metavar="DIR")
     watch.add_argument("--observe", action="store_true", help="touch no run; journal what would have been stopped")
     watch.add_argument("--poll", type=_positive, default=1.0, metavar="SECONDS", help="look at least this often (1.0)")
     watch.add_argument("--while-pid", type=_pid, metavar="PID", help="end when this process has ended and all is told")
     watch.add_argument("--limits", type=Path, metavar="FILE", help=_LIMITS)
+    add_watch_options(watch)
     watch.set_defaults(command=_watch)
 
     once = commands.add_parser("once", help="judge what is there, write the reports and end")
@@ -109,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_to(commands)
     feed_commands.add_to(commands)
+    add_service_to(commands)
     explain = commands.add_parser("explain", help="what a rule sees, why it matters, how it decides, what to do")
     explain.add_argument("rule", nargs="?", metavar="RULE")
     explain.add_argument("--limits", type=Path, metavar="FILE", help="show the limits as they are in this file")
@@ -152,8 +165,19 @@ def _rate(text: str) -> Any:
     return Fraction(text)
 
 
-def _limits(place: Path, named: Path | None, *, above: bool = False, told: set[str] | None = None) -> dict[str, Any]:
-    """The limits to judge `place` by; says once on standard error where they come from, unless they are the shipped."""
+def _on_error(text: str) -> None:
+    print(f"checker: {clean(text)}", file=sys.stderr, flush=True)
+
+
+def _limits(
+    place: Path,
+    named: Path | None,
+    *,
+    above: bool = False,
+    told: set[str] | None = None,
+    tell: Callable[[str], object] = _on_error,
+) -> dict[str, Any]:
+    """The limits to judge `place` by; says once where they come from, unless they are the shipped."""
     from checker import limits
 
     try:
@@ -162,7 +186,7 @@ def _limits(place: Path, named: Path | None, *, above: bool = False, told: set[s
         raise Complaint(str(error)) from None
     sentence = found.sentence()
     if sentence and (told is None or sentence not in told):
-        print(f"checker: {clean(sentence)}", file=sys.stderr, flush=True)
+        tell(sentence)
         (told if told is not None else set()).add(sentence)
     return found.limits
 
@@ -204,37 +228,80 @@ def _reporter(root: Path) -> tuple[Callable[[Run], None], Callable[[], Iterator[
 
 
 def _watch(arguments: argparse.Namespace) -> int:
+    from contextlib import ExitStack
+    from functools import partial
+
     from checker.daemon import Daemon, Held, only_one
     from checker.feed.feed import Feed
-    from checker.show import Screen, line
+    from checker.service.logs import Format, Log
+    from checker.service.surround import Surroundings, counted
+    from checker.show import Screen
     from checker.terms import Mode
 
     root = _root(arguments.folder)
     mode = Mode.OBSERVE if arguments.observe else Mode.ACT
-    limits = _limits(root, arguments.limits)
+    log = Log(Format(arguments.log_format or Format.TEXT))
+    lines = arguments.log_format is not None or not sys.stdout.isatty()
+    in_log = partial(log.say, "limits") if arguments.log_format == Format.JSON else _on_error
+    limits = _limits(root, arguments.limits, tell=in_log)
     try:
-        with only_one(root):
+        with ExitStack() as stack:
+            heartbeat = stack.enter_context(only_one(root))
+            metrics = _metrics(arguments)
             report, summarize = _reporter(root)
-            daemon = Daemon(root, mode=mode, limits=limits, poll=arguments.poll, on_change=report, on_changes=summarize)
+            daemon = Daemon(
+                root, mode=mode, limits=limits, poll=arguments.poll,
+                on_change=counted(report, metrics), on_changes=summarize,
+            )  # fmt: skip
             daemon.feed = Feed(root)
             daemon.catch_signals()
-            over = _ending(daemon, arguments.while_pid)
-            if not sys.stdout.isatty():
-                daemon.tell = lambda notices: [print(line(notice), flush=True) for notice in notices]
-                print(f"watching {root}{' (observing only)' if arguments.observe else ''}", flush=True)
-                daemon.run(over)
-            else:
-                with Screen() as screen:
-                    daemon.tell = screen.tell
+            over, say = _ending(daemon, arguments.while_pid), log.say
+            with ExitStack() as shown:
+                if lines:
+                    daemon.tell = log.tell
+                else:
+                    screen = shown.enter_context(Screen())
+                    daemon.tell, say = screen.tell, screen.say
                     daemon.after_round = lambda: screen.draw(daemon.runs.values())
-                    daemon.run(over)
+                around = Surroundings(daemon, heartbeat, say, named=arguments.limits, screen=not lines, metrics=metrics)
+                if lines:
+                    say("started", _started(root, mode, metrics), mode=str(mode), folder=str(root))
+                daemon.run(over)
+            why = _why(daemon.signalled, arguments.while_pid)
+            around.end(why)
             if arguments.observe:
-                print(f"observed only: {sum(run.observed for run in daemon.runs.values())} stops were not asked for")
+                observed = sum(run.observed for run in daemon.runs.values())
+                log.say("observed", f"observed only: {observed} stops were not asked for", stops=observed)
+            if lines:
+                log.say("stopped", f"stopped watching {root}: {why}")
             return HEALTHY
     except Held as held:
         raise Complaint(str(held)) from None
+    except BrokenPipeError:  # `checker watch … | head`
+        raise
     except OSError as error:
         raise Complaint(f"{root} cannot be watched: {error}") from None
+
+
+def _started(root: Path, mode: Any, metrics: Any) -> str:
+    observing = " (observing only)" if mode == "observe" else ""
+    return f"watching {root}{observing}{f', metrics at {metrics.address}' if metrics else ''}"
+
+
+def _metrics(arguments: argparse.Namespace) -> Any:
+    """The page of numbers, where one is asked for."""
+    if arguments.metrics_port is None:
+        return None
+    from checker.service.metrics import Metrics
+
+    return Metrics(arguments.metrics_host, arguments.metrics_port)
+
+
+def _why(signum: int, pid: int | None) -> str:
+    """Why a watch has ended."""
+    import signal
+
+    return signal.Signals(signum).name if signum else f"process {pid} has ended and all is told"
 
 
 def _ending(daemon: Any, pid: int | None) -> Callable[[], bool]:
@@ -390,6 +457,7 @@ def _kill(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from checker.service import alive
     from checker.show import table
     from checker.summary import lines
 
@@ -404,6 +472,7 @@ def _status(arguments: argparse.Namespace) -> int:
             print(encode(one.document()).decode())
         return HEALTHY
     Console(width=None if sys.stdout.isatty() else 160).print(table(found))
+    print(clean(alive.ask(root).text))
     return HEALTHY
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,6 +25,7 @@ from checker.naps import Naps
 from checker.places import DEPTH, FOLDER, ROWS, folders, is_run
 from checker.reports import Reports
 from checker.run import BEAT, Run
+from checker.service.heartbeat import Heartbeat
 from checker.terms import Mode, Moment, Notice
 from checker.watch import Alarm
 
@@ -42,13 +41,16 @@ SLICE = 0.02
 RETRY = (5.0, 300.0)
 """First and longest pause before a run that made the checker stumble is looked at again, from its first byte."""
 
+FAREWELL_SECONDS = 0.5
+"""From SIGTERM to the last report, the end of the turn that it came in included: all of leaving may take a second."""
+
 
 class Held(Exception):
     """Another checker watches this root already."""
 
 
 @contextmanager
-def only_one(root: Path) -> Iterator[None]:
+def only_one(root: Path) -> Iterator[Heartbeat]:
     """Makes sure that one checker acts on a root; the kernel lets go of the lock when its holder dies.
 
     Raises:
@@ -61,21 +63,16 @@ def only_one(root: Path) -> Iterator[None]:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise Held(f"{root} is watched already by {_holder(fd)}") from None
+                raise Held(f"{root} is watched already by {contract.last_watcher(root) or 'another checker'}") from None
             except OSError:  # a file system without locks: better one unguarded checker than none
                 pass
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, contract.encode({"pid": os.getpid(), "host": socket.gethostname(), "started": contract.now()}), 0)
-        yield
+        heartbeat = Heartbeat(fd, path)
+        try:
+            yield heartbeat
+        finally:
+            heartbeat.end()
     finally:
         os.close(fd)
-
-
-def _holder(fd: int) -> str:
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        found = json.loads(os.pread(fd, 4096, 0))
-        return f"process {int(found['pid'])} on {found['host']}, since {found['started']}"
-    return "another checker"
 
 
 @dataclass
@@ -119,10 +116,16 @@ class Daemon:
         self.feed: Feed | None = None
         """Tells whoever waits outside."""
         self.after_round: Callable[[], None] = lambda: None
-        self.reports = Reports(on_change, on_changes, lambda run: self._fenced(partial(self._unreported, run)))
+        self.after_turn: Callable[[Run | None], None] = lambda _: None
+        """Called after each piece of a round, with the run whose turn it was: a long round is no hung one."""
+        self.round_seconds = 0.0
+        """How long the last round took, without its wait."""
+        self.signalled = 0
+        """The signal that ended the loop."""
+        self.reports = Reports(on_change, on_changes, self._while_reporting)
         self._agenda = Agenda[Run]()
         self._census = Census[Run]()
-        self._arrivals: deque[Path] = deque()
+        self._arrivals: dict[Path, None] = {}
         """Folders that have come and were not looked at yet."""
         self._behind: deque[Run] = deque()
         """Runs of which more can be read than one turn takes."""
@@ -132,12 +135,13 @@ class Daemon:
         self._others: set[Path] = set()
         """Runs that have a checker of their own; they are taken in when it is gone."""
         self._report_faults: dict[Path, str] = {}
+        self._stopped_at = 0.0
         self._next_beat = 0.0
         self._naps = Naps()
 
     def stop(self, signum: int = 0, frame: FrameType | None = None) -> None:  # noqa: ARG002  # a signal handler's shape
         """Asks the loop to end; safe in a signal handler."""
-        self.stopping = True
+        self.stopping, self.signalled, self._stopped_at = True, signum, time.monotonic()
         self.alarm.ring()
 
     def catch_signals(self) -> None:
@@ -155,8 +159,19 @@ class Daemon:
                 if until():
                     break
         finally:
-            self.alarm.stop()
-            self.close()
+            try:
+                self._farewell()
+            finally:
+                self.alarm.stop()
+                self.close()
+
+    def reload(self, limits: Mapping[str, Any]) -> int:
+        """Judges by other limits from now on, runs that go on from their first row; returns how many those are."""
+        self.limits = limits
+        for run in self.runs.values():
+            run.judge_by(limits)
+            self._agenda.plan(run, 0.0)
+        return sum(not run.over for run in self.runs.values())
 
     def close(self) -> None:
         for run in self.runs.values():
@@ -171,6 +186,8 @@ class Daemon:
         for trouble in self.alarm.troubles():
             self.tell([Notice("checker", trouble, Severity.WARNING)])
         for folder, touched in woken.items():
+            if self.stopping:
+                return
             self._wake(folder, touched, moment)
         if moment.mono >= self._next_beat:
             self._next_beat = moment.mono + BEAT
@@ -178,10 +195,13 @@ class Daemon:
         end = time.monotonic() + 5 * SLICE
         for run in self._agenda.due(moment.mono):
             self._turn(run, moment, beat=True)
-            if time.monotonic() > end:
+            if self.stopping or time.monotonic() > end:
                 break
+        if self.stopping:
+            return
         self._catch_up(moment)
         self.reports.work(SLICE)
+        self.round_seconds = time.monotonic() - moment.mono
 
     def _moment(self) -> Moment:
         """The time; after a nap of the machine every run is due, for it must be known which silence it fell into."""
@@ -200,6 +220,17 @@ class Daemon:
         busy = any(run.chasing or run.behind or run.urgent or run.settling for run in self.runs.values())
         return not (running or busy or self._arrivals or self.reports.urgent)
 
+    @property
+    def reading(self) -> bool:
+        """There are folders that were not looked at yet, or logs of which more is to be read."""
+        return bool(self._arrivals or self._behind)
+
+    @property
+    def apart(self) -> dict[str, int]:
+        """How many run folders are not among `runs`, by reason; may be asked by another thread."""
+        faulty = sum(folder not in self.runs for folder in list(self._faults))
+        return {"reported": len(self._asleep), "another_checker": len(self._others), "cannot_be_judged": faulty}
+
     def _patience(self) -> float:
         """How long the next wait may last."""
         if self._behind or self._arrivals or self.reports.urgent:
@@ -213,18 +244,19 @@ class Daemon:
             self._turn(run, moment, beat=True)
         if self.feed is not None and (troubles := self.feed.keep()):
             self.tell([Notice("checker", trouble, Severity.WARNING) for trouble in troubles])
-        for folder in tuple(self._others):
-            self._arrivals.append(folder)
-        for folder, fault in list(self._faults.items()):
+        self._arrivals.update(dict.fromkeys(self._others))
+        for folder, fault in self._faults.items():
             if moment.mono >= fault.until and folder not in self.runs:
-                self._arrivals.append(folder)
+                self._arrivals[folder] = None
 
     def _catch_up(self, moment: Moment) -> None:
         """Takes in folders and reads long logs, for a while; the others' new rows come first."""
         end = time.monotonic() + SLICE
         while (self._arrivals or self._behind) and not self.stopping:
             if self._arrivals:
-                self._welcome(self._arrivals.popleft(), moment)
+                folder = next(iter(self._arrivals))
+                del self._arrivals[folder]
+                self._welcome(folder, moment)
             if self._behind:
                 run = self._behind.popleft()
                 if self.runs.get(run.folder) is run:
@@ -238,7 +270,7 @@ class Daemon:
         """Something has changed in a folder: a quick look at a run that is known, the rest is for later."""
         run = self.runs.get(folder)
         if run is None:
-            self._arrivals.append(folder)
+            self._arrivals[folder] = None
         elif touched & FOLDER and not is_run(folder):
             self._let_go(run)
         elif run.behind:
@@ -323,6 +355,7 @@ class Daemon:
             notices = run.glance(moment) if beat is None else run.turn(moment, beat=beat)
             if notices:
                 self.tell(notices)
+            self.after_turn(run)
             if run.behind:
                 self._behind.append(run)
             elif beat is not None or run.chasing:
@@ -355,6 +388,21 @@ class Daemon:
         if run is not None:
             self._drop(run)
             run.close()
+
+    def _farewell(self) -> None:
+        """Writes the reports that are due because something happened, as far as `FAREWELL_SECONDS` go.
+
+        What is not written is written by the next checker: all of it follows from the journals.
+        """
+        left = (self._stopped_at or time.monotonic()) + FAREWELL_SECONDS - time.monotonic()
+        if left > 0:
+            self.reports.work(left)
+
+    @contextmanager
+    def _while_reporting(self, run: Run | None) -> Iterator[None]:
+        with self._fenced(partial(self._unreported, run)):
+            yield
+        self.after_turn(None)
 
     def _unreported(self, run: Run | None, fault: str) -> None:
         """Says once that a report, or the list of all runs, could not be written."""

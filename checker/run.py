@@ -67,6 +67,7 @@ class Run:
         "_life_of",
         "_named",
         "_notices",
+        "_outdated",
         "_past",
         "_plan_file",
         "_plan_stamp",
@@ -141,6 +142,8 @@ class Run:
         self._unfinished_told = False
         self._read_before = False
         self._grew = False
+        self._outdated = False
+        """Judged so far by limits that are not in force any more."""
         self._open("")
 
     @property
@@ -199,6 +202,8 @@ class Run:
             if self.mode is not Mode.JUDGE and (self.document or not self._being_saved(moment)):
                 self.chase.adopt(self._past)
                 self.chase.drive(self.case)
+        if not self.chase.active:
+            self.close()  # ten thousand runs must not keep as many files open
         notices, self._notices = self._notices, []
         return notices
 
@@ -208,6 +213,7 @@ class Run:
         self._read()
         if self.chase.unsettled:
             return self.turn(moment, beat=False)
+        self.journal.close()
         notices, self._notices = self._notices, []
         return notices
 
@@ -230,6 +236,10 @@ class Run:
             look = self._look(moment)
         return next((seconds for seconds in RESTS if not judge.foresees(self.case, ahead(look, seconds))), BEAT)
 
+    def judge_by(self, limits: Mapping[str, Any]) -> None:
+        """Judges by other limits: from the first row on while it goes on. What is over has been judged already."""
+        self.limits, self._outdated = limits, True
+
     def close(self) -> None:
         self.journal.close()
         self.status.file.close()
@@ -238,6 +248,7 @@ class Run:
 
     def _open(self, why: str) -> None:
         """Starts the case anew, from byte 0, with what the journal knows about this file."""
+        self._outdated = False
         self.plan, problem = plan.load(self.folder)
         self._plan_stamp = _stamp(self._plan_file)
         self.case = judge.Case.open(self.plan, self.limits)
@@ -271,6 +282,9 @@ class Run:
         if self._plan_stamp != _stamp(self._plan_file):
             self.tail = Tail(self.tail.path)
             self._open(f"{contract.EXPERIMENT} changed; judging again from the first row")
+        elif self._outdated and not self.over:
+            self.tail = Tail(self.tail.path)
+            self._open("")
 
     def _look_at_process(self, moment: Moment) -> None:
         life = self._life_of(self.status.process)
@@ -310,10 +324,11 @@ class Run:
         at = f" at step {step}" if step is not None else ""
         if state is contract.State.RUNNING:
             again = before is not None and before[1] not in (None, contract.State.PENDING)
-            self._say(f"{'started again' if again else 'running' if step else 'started'}{at if step else ''}")
+            text = f"{'started again' if again else 'running' if step else 'started'}{at if step else ''}"
+            self._say(text, event=str(state))
         elif state.final:
             why = asked(self.document) if state is contract.State.KILLED else self.document.get("error")
-            self._say(f"{state}{at}{f': {why}' if isinstance(why, str) else ''}")
+            self._say(f"{state}{at}{f': {why}' if isinstance(why, str) else ''}", event=str(state))
 
     def _read(self) -> None:
         count = 0
@@ -484,12 +499,12 @@ class Run:
         if isinstance(effect, Found):
             finding = effect.finding
             at = f" at step {finding.step}" if finding.step is not None else f" at row {finding.row}"
-            self._say(f"{finding.summary}{at}", finding.severity, finding.rule)
+            self._say(f"{finding.summary}{at}", finding.severity, finding.rule, "finding")
         else:
-            self._say("over", rule=effect.rule)
+            self._say("over", rule=effect.rule, event="recovered")
 
-    def _say(self, text: str, severity: Severity = Severity.INFO, rule: str = "") -> None:
-        self._notices.append(Notice(self.name, text, severity, rule))
+    def _say(self, text: str, severity: Severity = Severity.INFO, rule: str = "", event: str = "note") -> None:
+        self._notices.append(Notice(self.name, text, severity, rule, event))
 
 
 def ahead(look: Tick, seconds: float) -> Tick:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import contract
@@ -160,7 +160,8 @@ class Screen:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._live.stop()
+        with suppress(OSError):
+            self._live.stop()
 
     def tell(self, notices: Iterable[Notice]) -> None:
         for notice in notices:
@@ -168,13 +169,18 @@ class Screen:
             self._lines.append(line(notice))
         self._drawn = 0.0
 
+    def say(self, event: str, text: str, severity: Severity = Severity.INFO, **_: object) -> None:
+        """What the checker does itself, among what it notices."""
+        self.tell([Notice("checker", text, severity, event=event)])
+
     def draw(self, runs: Iterable[Run]) -> None:
         """Draws at most four times a second: a busy run must not make the checker spend its time on drawing."""
         now = time.monotonic()
         if now - self._drawn < 0.25:
             return
         self._drawn = now
-        self._live.update(self._picture([row(run) for run in runs]), refresh=True)
+        with suppress(OSError):  # the terminal is gone: a signal will say so
+            self._live.update(self._picture([row(run) for run in runs]), refresh=True)
 
     def _picture(self, lines: list[Line]) -> RenderableType:
         from rich.console import Group

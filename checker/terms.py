@@ -41,6 +41,8 @@ class Notice:
     text: str
     severity: Severity = Severity.INFO
     rule: str = ""
+    event: str = "note"
+    """What it is, for programs: `finding`, `recovered`, a state, or a step of a pursuit."""
 
 
 class Complaint(Exception):

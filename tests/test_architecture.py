@@ -104,14 +104,16 @@ def test_a_rule_knows_no_other_rule(path):
     assert not any(name.startswith("checker.detectors") for name in imported(path))
 
 
-def test_the_checker_starts_without_torch_and_numpy():
+def test_the_checker_starts_without_torch_numpy_and_extras():
     poison = (
         "import sys\n"
         "class Poison:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.partition('.')[0] in ('torch', 'numpy', 'trainer'): raise AssertionError(name)\n"
+        "        known = ('torch', 'numpy', 'trainer', 'prometheus_client')\n"
+        "        if name.partition('.')[0] in known: raise AssertionError(name)\n"
         "sys.meta_path.insert(0, Poison())\n"
         "import checker.cli, checker.daemon, checker.replay, checker.report.pages, checker.report.checklist\n"
+        "import checker.service.surround, checker.service.doctor, checker.service.metrics\n"
     )
     subprocess.run([sys.executable, "-c", poison], check=True, cwd=ROOT)
 

@@ -32,7 +32,7 @@ def start(folder: Path) -> str:
     meant for the training, so the checker gets a session of its own.
     """
     for root in (folder, *folder.parents):
-        if holder := watcher(root):
+        if (holder := watcher(root)) and (holder.looking or root == folder):  # one that hangs still holds its lock
             return f"a checker watches {root} already ({holder})"
     command = [sys.executable, "-m", "checker", "watch", str(folder), "--while-pid", str(os.getpid())]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - our own words

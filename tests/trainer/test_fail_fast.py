@@ -4,11 +4,12 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from processes import program, wait_until
 
-from contract import process_started, watcher
+from contract import Watcher, process_started, watcher
 from trainer import fail_fast
 from trainer.cli import main
 
@@ -97,8 +98,19 @@ def test_one_that_watches_already_is_enough(tmp_path, monkeypatch, where):
     folder = tmp_path / "exp-001"
     monkeypatch.setattr(fail_fast.subprocess, "Popen", None)
     watched = (folder / where).resolve()
-    monkeypatch.setattr(fail_fast, "watcher", lambda root: "process 3 on here" if root == watched else None)
+    found = Watcher(pid=3, host="here")
+    monkeypatch.setattr(fail_fast, "watcher", lambda root: found if root == watched else None)
     assert fail_fast.start(folder) == f"a checker watches {watched} already (process 3 on here)"
+
+
+def test_one_that_hangs_above_is_not_relied_on_but_one_that_holds_this_folder_is_told(tmp_path, monkeypatch):
+    folder = tmp_path / "exp-001"
+    hangs = Watcher(pid=3, host="here", age=200.0)
+    monkeypatch.setattr(fail_fast.subprocess, "Popen", lambda *_, **__: SimpleNamespace(pid=17))
+    monkeypatch.setattr(fail_fast, "watcher", lambda root: hangs if root == tmp_path else None)
+    assert fail_fast.start(folder) == "a checker watches this run (process 17)"
+    monkeypatch.setattr(fail_fast, "watcher", lambda root: hangs if root == folder else None)
+    assert fail_fast.start(folder).endswith("already (process 3 on here, but it has not looked for 3 min)")
 
 
 def test_the_word_of_a_watcher_is_believed_while_it_holds_its_lock(tmp_path):

@@ -1,0 +1,1 @@
+"""The checker as a service: how it is started, how it says that it lives, and what it needs from the machine."""

@@ -1,0 +1,1 @@
+"""What `checker doctor` looks at: each check is a function that answers with one sentence, and what to do."""
