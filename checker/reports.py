@@ -72,13 +72,11 @@ class Reports:
         self._list_is_due(time.monotonic())
 
     def work(self, seconds: float) -> None:
-        """Writes what is due, for about so long; at least one report."""
-        end = time.monotonic() + seconds
-        now = 0.0
-        while now < end:
+        """Writes what is due, for about so long; one report at least, if there is any time at all."""
+        now = time.monotonic()
+        end = now + seconds
+        while now < end and self._one(now):
             now = time.monotonic()
-            if not self._one(now):
-                return
 
     def _one(self, now: float) -> bool:
         """Writes the report that comes first; False when none is due."""

@@ -166,7 +166,7 @@ class Tail:
 
         The common case of a live run: it costs four system calls, `rewritten` and `events` cost twelve.
         """
-        if self._id is None or self._finished:
+        if self._id is None or self._finished or self.missing:
             return None
         mark = len(self._mark)
         try:
