@@ -54,7 +54,7 @@ def only_one(root: Path) -> Iterator[None]:
         Held: another one has it; the message says who.
     """
     path = root / contract.WATCHER
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, contract.NEW_FILE)
     try:
         if fcntl is not None:
             try:

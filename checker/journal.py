@@ -7,18 +7,15 @@ since been replaced, and stay as history.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import contract
+from checker import jsonlines
 from checker.events import Event, Life, Rank, Row, Tick, Unreadable
 from checker.judge import Effect, Found
-
-MAX_LINE = 1 << 20
-"""Bytes. A longer line was not written by a checker."""
 
 Entry = dict[str, Any]
 
@@ -34,7 +31,7 @@ class Journal:
         """Appends one entry and returns it; `sync` waits until it would survive a power cut."""
         entry = {"v": contract.FORMAT, "kind": kind, **content, "at": contract.now()}
         if self._appender is None:
-            self._appender = contract.Appender(self.path)
+            self._appender = contract.Appender(self.path, follow=False)
         self._appender.append(entry, sync=sync)
         return entry
 
@@ -62,22 +59,27 @@ class Past:
 
 
 def entries(folder: Path) -> Iterator[Entry | None]:
-    """Every entry of a journal, None for each line that is none."""
-    path = folder / contract.FINDINGS
-    if not path.is_file():
+    """Every entry of a journal, None for each line that is none.
+
+    Raises:
+        contract.Unreadable: it is no plain file. Nothing can be told from it, so nothing may be done upon it.
+        OSError: it cannot be read.
+    """
+    try:
+        with jsonlines.opened(folder / contract.FINDINGS) as file:
+            for line in jsonlines.lines_of(file):
+                if line.strip():
+                    yield _entry(line)
+    except FileNotFoundError:
         return
-    with path.open("rb") as file:
-        while line := file.readline(MAX_LINE):
-            if line.strip():
-                yield _entry(line)
 
 
 def _entry(line: bytes) -> Entry | None:
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
+        found = contract.decode_object(line, contract.FINDINGS)
+    except contract.Unreadable:
         return None
-    return found if isinstance(found, dict) and isinstance(found.get("kind"), str) else None
+    return found if isinstance(found.get("kind"), str) else None
 
 
 def recall(folder: Path, file: str) -> Past:

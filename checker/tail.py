@@ -164,19 +164,20 @@ class Tail:
 
     def _glued(self) -> bool:
         """Whether more was written to the line that had been taken for the last one."""
-        with _Opened(self.path) as fd:
+        with Opened(self.path) as fd:
             return fd is not None and os.pread(fd, 1, self.offset) != b"\n"
 
     def _same_mark(self) -> bool:
         if not self._mark:
             return True
-        with _Opened(self.path) as fd:
+        with Opened(self.path) as fd:
             return fd is None or os.pread(fd, len(self._mark), self.offset - len(self._mark)) == self._mark
 
     def events(self) -> Iterator[Row | Unreadable]:
         """What has been added since the last look."""
         try:
-            with _Opened(self.path) as fd:
+            log = Opened(self.path)
+            with log as fd:
                 if fd is None:
                     yield from self._odd(os.stat(self.path))
                     return
@@ -193,7 +194,8 @@ class Tail:
                 while chunk := os.pread(fd, min(CHUNK, info.st_size - self.offset), self.offset):
                     self.offset += len(chunk)
                     self._mark = (self._mark + chunk[-_MARK:])[-_MARK:]
-                    yield from self._decoder.feed(chunk)
+                    found = self._decoder.feed(chunk)
+                    yield from map(_discreet, found) if log.linked else found
         except FileNotFoundError:
             self.missing = True
         except OSError as error:
@@ -216,26 +218,47 @@ class Tail:
             yield Unreadable(0, self.trouble)
 
 
-class _Opened:
-    """A regular file opened without ever waiting; None when it is something else."""
+class Opened:
+    """A log opened without ever waiting; None when it is no regular file.
+
+    A log may be a link to another disk. It is followed where whoever made it could read that file as well: it must be
+    their own, or the link be ours; and what is no row in it is not shown to anybody.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.fd = -1
+        self.linked = False
 
     def __enter__(self) -> int | None:
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
         try:
-            self.fd = os.open(self.path, flags)
+            self.fd = os.open(self.path, flags | os.O_NOFOLLOW)
         except OSError as error:
             if error.errno in (errno.ENXIO, errno.ENODEV):  # a socket, or a device without a driver
                 return None
-            raise
+            if error.errno not in (errno.ELOOP, errno.EMLINK):
+                raise
+            self._follow(flags)
         return self.fd if stat.S_ISREG(os.fstat(self.fd).st_mode) else None
+
+    def _follow(self, flags: int) -> None:
+        self.linked = True
+        self.fd = os.open(self.path, flags)
+        owner = os.fstat(self.fd).st_uid
+        if os.lstat(self.path).st_uid not in (owner, os.geteuid(), 0):
+            os.close(self.fd)
+            self.fd = -1
+            raise PermissionError(errno.EPERM, "is a link to a file of another user, which is not followed")
 
     def __exit__(self, *_: object) -> None:
         if self.fd >= 0:
             os.close(self.fd)
+
+
+def _discreet(event: Row | Unreadable) -> Row | Unreadable:
+    """What may be told of a line in a file that a link leads to: if it is no row, not how it begins."""
+    return Unreadable(event.line, "holds no row") if isinstance(event, Unreadable) else event
 
 
 def _identity(info: os.stat_result) -> tuple[int, int]:
@@ -250,7 +273,7 @@ def _kind(mode: int) -> str:
 def fingerprint(path: Path) -> str:
     """A short name for the run that a file tells of: a hash of its first line, which survives copying the folder."""
     try:
-        with _Opened(path) as fd:
+        with Opened(path) as fd:
             head = os.pread(fd, 1 << 16, 0) if fd is not None else b""
     except OSError:
         return ""
