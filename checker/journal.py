@@ -150,6 +150,7 @@ def tick_in(entry: Mapping[str, Any]) -> tuple[int, Tick] | None:
     except (TypeError, ValueError, AttributeError):
         return None
     timed = contract.number_in(tick.now) is not None and _timed(tick) and all(map(_timed, ranks))
+    timed = timed and (tick.blocked is None or contract.number_in(tick.blocked) is not None)
     good = type(after) is int and timed
     return (after, tick) if good and type(after) is int else None
 

@@ -21,6 +21,7 @@ from checker.finding import Action, Severity
 from checker.judge import Effect, Found
 from checker.naps import Excuse
 from checker.rankfiles import RankFiles
+from checker.sleep import Seen, Sleep
 from checker.status import Status, asked, tick, whole
 from checker.tail import Tail, fingerprint
 from checker.terms import Mode, Moment, Notice
@@ -59,6 +60,8 @@ class Run:
         "_past",
         "_plan_stamp",
         "_read_before",
+        "_seen",
+        "_sleep",
         "_stream",
         "_trouble",
         "_trouble_told",
@@ -109,6 +112,7 @@ class Run:
         self._notices: list[Notice] = []
         self._effort: tuple[object, float, dict[contract.Process, float]] = (None, 0.0, {})
         self._excuse = Excuse()
+        self._sleep, self._seen = Sleep(), Seen()
         self._named: object = None
         """The run and the process that `life` and `gone_since` are about."""
         self._final_since: float | None = None
@@ -225,7 +229,9 @@ class Run:
             self._open(f"{contract.EXPERIMENT} changed; judging again from the first row")
 
     def _look_at_process(self, moment: Moment) -> None:
-        life = process.look(process.parse(self.document)) if self.document else Life.UNKNOWN
+        named = process.parse(self.document) if self.document else None
+        life = process.look(named)
+        self._seen = self._sleep.look(named, moment.mono)
         if life is not self.life:
             self.urgent |= Life.GONE in (life, self.life)
             self.life = life
@@ -358,6 +364,8 @@ class Run:
             state=ending[2],
             life=self.life,
             gone_since=self.gone_since,
+            blocked=self._seen.blocked,
+            zombie=self._seen.zombie,
             final=final,
             busy=self._busy(look, moment),
             # A run stands still as well while one of its ranks is suspended, and has to catch up afterwards.
