@@ -767,7 +767,7 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def exchange(one: Path, other: Path) -> bool:
     """Swaps two files in one instant (Linux `renameat2`); False where the system cannot."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
@@ -867,7 +867,7 @@ class StatusFile:
             except OSError:  # a file system without hard links
                 os.replace(beside, self.path)
                 return None
-        if not _exchange(beside, self.path):
+        if not exchange(beside, self.path):
             os.replace(beside, self.path)
             return None
         found = _content_stamp(os.stat(beside))

@@ -203,6 +203,7 @@ def _reporter(root: Path) -> tuple[Callable[[Run], None], Callable[[], None]]:
 
 def _watch(arguments: argparse.Namespace) -> int:
     from checker.daemon import Daemon, Held, only_one
+    from checker.rehearse import rehearse
     from checker.show import Screen, line
     from checker.terms import Mode
 
@@ -218,11 +219,13 @@ def _watch(arguments: argparse.Namespace) -> int:
             if not sys.stdout.isatty():
                 daemon.tell = lambda notices: [print(line(notice), flush=True) for notice in notices]
                 print(f"watching {root}{' (observing only)' if arguments.observe else ''}", flush=True)
+                daemon.tell(rehearse(root, mode))
                 daemon.run(over)
             else:
                 with Screen() as screen:
                     daemon.tell = screen.tell
                     daemon.after_round = lambda: screen.draw(daemon.runs.values())
+                    daemon.tell(rehearse(root, mode))
                     daemon.run(over)
             if arguments.observe:
                 print(f"observed only: {sum(run.observed for run in daemon.runs.values())} stops were not asked for")

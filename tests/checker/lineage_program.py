@@ -1,6 +1,6 @@
 """A trainer with two workers, each with a helper of its own: standard library, and only forks, so it starts at once.
 
-Usage: lineage_program.py DEAF RUN: on SIGTERM the trainer dies unless DEAF names it ("trainer"), its workers unless DEAF
+Usage: lineage_program.py DEAF RUN: on SIGTERM the trainer dies unless DEAF names it ("trainer"), its workers unless it
 names them ("workers"). Its last worker has the log of another run open where RUN names one. A last process leaves the
 family before it says a word. Prints the pids: trainer, workers and helpers, the one that has left.
 """

@@ -16,10 +16,14 @@ ASKED = Seen(state=State.RUNNING, standing=True, life=Life.ALIVE)
 FRESH = replace(ASKED, standing=False)
 
 
-def pursuit(rule="nonfinite", grace=30.0, saving_at=None, **done):
+SUSPENDED = replace(ASKED, life=Life.STOPPED)
+LEFT = replace(ASKED, life=Life.GONE, workers_live=True)
+
+
+def pursuit(rule="nonfinite", grace=30.0, saving_at=None, suspended_at=None, **done):
     kill = contract.Kill(id="k", reason="x", rule=rule, run_id="r", grace_seconds=grace)
     steps = {Did[name.upper()]: at for name, at in done.items()}
-    return Pursuit("f", kill, rule, steps, saving_at=saving_at)
+    return Pursuit("f", kill, rule, steps, saving_at=saving_at, suspended_at=suspended_at)
 
 
 ROUTE = {
@@ -66,6 +70,35 @@ ROUTE = {
     "kill did not help": (pursuit(requested=0, sigterm=30, sigkill=40), 50, ASKED, Did.UNANSWERED),
     "only asking is possible": (pursuit(requested=0, cannot=30), 500, ASKED, None),
     "only asking is possible, vanished": (pursuit(requested=0, cannot=30), 500, FRESH, Did.REASSERTED),
+    # a run that is suspended
+    "suspended": (pursuit(requested=0), 29.9, replace(ASKED, life=Life.STOPPED), None),
+    "suspended, no answer": (pursuit(requested=0), 30, replace(ASKED, life=Life.STOPPED), Did.SUSPENDED),
+    "suspended, told": (pursuit(requested=0, suspended=30), 500, replace(ASKED, life=Life.STOPPED), None),
+    "suspended after SIGTERM": (pursuit(requested=0, sigterm=30, suspended=31), 90, SUSPENDED, None),
+    "goes on, has its whole patience": (pursuit(requested=0, suspended=30, suspended_at=500), 529, ASKED, None),
+    "goes on, no answer": (pursuit(requested=0, suspended=30, suspended_at=500), 530, ASKED, Did.SIGTERM),
+    # what it leaves behind
+    "left behind by one that obeyed": (pursuit(requested=0, acknowledged=1), 2, LEFT, Did.STOPPED),
+    "left behind by one that said goodbye": (
+        pursuit(requested=0, sigterm=30),
+        60,
+        replace(LEFT, state=State.KILLED),
+        Did.STOPPED,
+    ),
+    "left behind, has time to notice": (pursuit(requested=0, sigterm=30), 39.9, LEFT, None),
+    "left behind": (pursuit(requested=0, sigterm=30), 40, LEFT, Did.WORKERS_SIGTERM),
+    "left behind by one killed": (pursuit(requested=0, sigterm=30, sigkill=40), 49.9, LEFT, None),
+    "left behind, asked": (pursuit(requested=0, sigterm=30, workers_sigterm=40), 49.9, LEFT, None),
+    "left behind, deaf": (pursuit(requested=0, sigterm=30, workers_sigterm=40), 50, LEFT, Did.WORKERS_SIGKILL),
+    "left behind, killed": (pursuit(requested=0, sigterm=30, workers_sigkill=50), 59, LEFT, None),
+    "left behind, undead": (pursuit(requested=0, sigterm=30, workers_sigkill=50), 60, LEFT, Did.STOPPED),
+    "left behind, another run now": (
+        pursuit(requested=0, sigterm=30),
+        40,
+        replace(LEFT, foreign=True),
+        Did.WORKERS_SIGTERM,
+    ),
+    "nothing left behind": (pursuit(requested=0, sigterm=30), 31, replace(LEFT, workers_live=False), Did.STOPPED),
     # a run that answered
     "saves itself": (pursuit(requested=0, acknowledged=1), 30.9, ASKED, None),
     "saves itself too long": (pursuit(requested=0, acknowledged=1), 31, ASKED, Did.SIGTERM),
