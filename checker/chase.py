@@ -157,7 +157,7 @@ class Chase:
         except enforce.Later:
             return False
         self._did(pursuit, did, text)
-        return True
+        return did is due  # what could not be done now cannot be done in the same look either
 
     def _take(self, pursuit: Pursuit, due: Did, case: Case) -> tuple[Did, str]:
         if due is Did.REQUESTED:
@@ -226,6 +226,9 @@ class Chase:
     def _did(self, pursuit: Pursuit, did: Did, text: str) -> None:
         """Records a step, in the journal and in the pursuit."""
         pursuit.done[did] = self.moment.mono
+        if did is Did.CANNOT and pursuit.trouble == text:
+            return  # told already; a full disk or a folder without rights lasts
+        pursuit.trouble = text if did is Did.CANNOT else None
         if did is Did.REASSERTED:
             pursuit.reasserted += 1
             if pursuit.reasserted & (pursuit.reasserted - 1):

@@ -51,6 +51,9 @@ ORPHAN_GRACE = 10.0
 """Between the end of a process by force and SIGTERM for what it had started: PyTorch's data-loader workers look every
 5 seconds whether their parent lives, and an upload may want to finish."""
 
+RETRY_SECONDS = 5.0
+"""Between two attempts to write a request into a file that could not be written."""
+
 REASSERT_SECONDS = 1.0
 """Between two repetitions of a request that somebody's write has removed."""
 
@@ -140,6 +143,8 @@ class Pursuit:
     """When the run was last seen suspended."""
     saving_at: float | None = None
     """When the run was last seen writing a checkpoint with a fresh heartbeat."""
+    trouble: str | None = None
+    """What was last told about something that cannot be done."""
     reasserted: int = 0
     row_at: float | None = None
     """The time of the row that the finding came with, by the trainer's clock."""
@@ -171,7 +176,7 @@ def next_act(pursuit: Pursuit, now: float, seen: Seen, *, observe: bool = False)
     if pursuit.ended:
         return None
     if Did.REQUESTED not in done:
-        return _before_asking(pursuit, seen, observe=observe)
+        return _before_asking(pursuit, now, seen, observe=observe)
     if seen.acked and Did.ACKNOWLEDGED not in done:
         return Did.ACKNOWLEDGED
     if seen.foreign:
@@ -182,13 +187,13 @@ def next_act(pursuit: Pursuit, now: float, seen: Seen, *, observe: bool = False)
     if seen.final:  # a notebook or a sweep may live on after its run; it is not ours to kill
         return Did.STOPPED if seen.life is Life.UNKNOWN or seen.final_for >= LEAVE_SECONDS else None
     if Did.ACKNOWLEDGED not in done and not seen.standing and seen.state is not None:
-        last = max(done[Did.REQUESTED], done.get(Did.REASSERTED, -math.inf))
+        last = max(done.get(did, -math.inf) for did in (Did.REQUESTED, Did.REASSERTED, Did.CANNOT))
         if now - last >= REASSERT_SECONDS:
             return Did.REASSERTED
     return _escalate(pursuit, now, seen)
 
 
-def _before_asking(pursuit: Pursuit, seen: Seen, *, observe: bool) -> Did | None:
+def _before_asking(pursuit: Pursuit, now: float, seen: Seen, *, observe: bool) -> Did | None:
     if seen.life is Life.GONE or seen.state not in (None, contract.State.RUNNING):
         return None  # already over, or not begun: there is nothing to stop
     if seen.over:
@@ -199,7 +204,8 @@ def _before_asking(pursuit: Pursuit, seen: Seen, *, observe: bool) -> Did | None
         return Did.OBSERVED
     if seen.state is None:
         return None if Did.CANNOT in pursuit.done else Did.CANNOT
-    return Did.REQUESTED
+    tried = pursuit.done.get(Did.CANNOT)
+    return Did.REQUESTED if tried is None or pursuit.trouble is None or now - tried >= RETRY_SECONDS else None
 
 
 def _clear(pursuit: Pursuit, now: float, seen: Seen) -> Did | None:

@@ -33,7 +33,7 @@ _KEYS = re.compile(
         rf"{_START}nvapi-[\w-]{{60,}}",
         rf"{_START}wandb_v1_\w{{40,}}",
         rf"{_START}hf_[A-Za-z0-9]{{30,}}{_END}",
-        rf"{_START}eyJ[\w-]{{10,}}\.[\w-]{{10,}}\.[\w-]{{10,}}",
+        rf"{_START}eyJ[\w-]{{10,500}}\.[\w-]{{10,}}\.[\w-]{{10,}}",
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     )),
     re.ASCII | re.DOTALL,

@@ -123,7 +123,9 @@ def _exchanged(folder: Path) -> Iterator[Notice]:
 
 def _reported(folder: Path) -> Iterator[Notice]:
     """Every page is rendered once, about a run of three rows that ends in NaN."""
-    from checker.report import checklist, pages  # noqa: PLC0415 - slow to load, and needed only here
+    from jinja2 import TemplateError  # noqa: PLC0415 - slow to load, and needed only here
+
+    from checker.report import checklist, pages  # noqa: PLC0415 - as above
 
     case = judge.Case.open(Plan(contract.Experiment(id="exp", created_at="")))
     for index, loss in enumerate((2.0, 1.9, float("nan"))):
@@ -131,7 +133,7 @@ def _reported(folder: Path) -> Iterator[Notice]:
     try:
         pages.write(folder, case, status=None, experiment=None, acts=[], unreadable=[])
         checklist.write(folder.parent)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with a template, a run must be watched all the same
+    except (TemplateError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         told = f"reports cannot be written ({type(error).__name__}: {error})"
         yield _notice(f"{told}: runs are judged and stopped without one; install the checker again", Severity.CRITICAL)
 

@@ -194,8 +194,7 @@ class Tail:
                 while chunk := os.pread(fd, min(CHUNK, info.st_size - self.offset), self.offset):
                     self.offset += len(chunk)
                     self._mark = (self._mark + chunk[-_MARK:])[-_MARK:]
-                    found = self._decoder.feed(chunk)
-                    yield from map(_discreet, found) if log.linked else found
+                    yield from log.discreet(self._decoder.feed(chunk))
         except FileNotFoundError:
             self.missing = True
         except OSError as error:
@@ -251,14 +250,15 @@ class Opened:
             self.fd = -1
             raise PermissionError(errno.EPERM, "is a link to a file of another user, which is not followed")
 
+    def discreet(self, events: Iterable[Row | Unreadable]) -> Iterator[Row | Unreadable]:
+        """`events`; of a line in a file that a link leads to, and that is no row, nobody is told how it begins."""
+        for event in events:
+            secret = self.linked and isinstance(event, Unreadable)
+            yield Unreadable(event.line, "holds no row") if secret else event
+
     def __exit__(self, *_: object) -> None:
         if self.fd >= 0:
             os.close(self.fd)
-
-
-def _discreet(event: Row | Unreadable) -> Row | Unreadable:
-    """What may be told of a line in a file that a link leads to: if it is no row, not how it begins."""
-    return Unreadable(event.line, "holds no row") if isinstance(event, Unreadable) else event
 
 
 def _identity(info: os.stat_result) -> tuple[int, int]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import contract
 
+_MANY_PARTS = re.compile(r"(?:\.[ \t]*[\w\"'-]{1,100}[ \t]*){64}")
+
 
 class NotToml(ValueError):
     """Text that is no TOML."""
@@ -25,6 +27,8 @@ def document(text: str) -> dict[str, Any]:
     Raises:
         NotToml: with the line and the parser's reason.
     """
+    if many := _MANY_PARTS.search(text):  # the parser takes the square of their number
+        raise NotToml(text.count("\n", 0, many.start()) + 1, "a key has too many parts")
     try:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

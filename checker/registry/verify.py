@@ -162,10 +162,11 @@ def _metrics(entry: Entry, record: Record) -> Iterator[Check]:
 def _events(path: Path) -> Iterator[Row | Unreadable]:
     """Every line of a log; one that is torn at the end is a line too."""
     decoder = tail.Decoder()
-    with tail.Opened(path) as fd:
+    log = tail.Opened(path)
+    with log as fd:
         while fd is not None and (block := os.read(fd, 1 << 20)):
-            yield from decoder.feed(block)
-    yield from decoder.feed(b"\n")
+            yield from log.discreet(decoder.feed(block))
+    yield from log.discreet(decoder.feed(b"\n"))
 
 
 def _checkpoints(record: Record) -> Iterator[Check]:
