@@ -9,6 +9,7 @@ import time
 
 import pytest
 from folders import Folder, gone_process
+from processes import program
 
 import contract
 from checker import rehearse as module
@@ -148,3 +149,11 @@ def test_without_a_process_table_runs_are_asked_by_file(tmp_path, monkeypatch):
     monkeypatch.setattr("contract.process_started", lambda _: None)
     (notice,) = rehearse(tmp_path)
     assert "asked to stop through their status file only" in notice.text
+
+
+def test_a_watch_tells_at_its_start(tmp_path):
+    folder = Folder(tmp_path / "exp").rows(1.0).status(process=dataclasses.replace(HERE, host="elsewhere"))
+    watch = program("checker", "watch", tmp_path, "--poll", "0.1", "--while-pid", gone_process().pid)
+    told = watch.communicate(timeout=60)[0]
+    assert "exp rehearsal warning → it can only be asked, not forced: the run is on host 'elsewhere'" in told
+    assert folder.acts() == []
