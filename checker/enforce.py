@@ -204,8 +204,8 @@ def _before_asking(pursuit: Pursuit, now: float, seen: Seen, *, observe: bool) -
         return Did.OBSERVED
     if seen.state is None:
         return None if Did.CANNOT in pursuit.done else Did.CANNOT
-    tried = pursuit.done.get(Did.CANNOT)
-    return Did.REQUESTED if tried is None or pursuit.trouble is None or now - tried >= RETRY_SECONDS else None
+    failed = pursuit.done.get(Did.CANNOT) if Did.LOOKED_AGAIN in pursuit.done else None  # else nothing was tried yet
+    return Did.REQUESTED if failed is None or now - failed >= RETRY_SECONDS else None
 
 
 def _clear(pursuit: Pursuit, now: float, seen: Seen) -> Did | None:
