@@ -218,8 +218,8 @@ def _watch(arguments: argparse.Namespace) -> int:
             over = _ending(daemon, arguments.while_pid)
             if not sys.stdout.isatty():
                 daemon.tell = lambda notices: [print(line(notice), flush=True) for notice in notices]
-                print(f"watching {root}{' (observing only)' if arguments.observe else ''}", flush=True)
                 daemon.tell(rehearse(root, mode))
+                print(f"watching {root}{' (observing only)' if arguments.observe else ''}", flush=True)
                 daemon.run(over)
             else:
                 with Screen() as screen:
