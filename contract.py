@@ -252,6 +252,10 @@ def open_plain(path: str | Path, dir_fd: int | None = None) -> int:
         Unreadable: it is a link, a folder, a pipe or a device.
         OSError: it cannot be opened.
     """
+    return _opened(path, dir_fd)[0]
+
+
+def _opened(path: str | Path, dir_fd: int | None) -> tuple[int, os.stat_result]:
     try:
         fd = os.open(path, _READING, dir_fd=dir_fd)
     except OSError as error:
@@ -260,10 +264,11 @@ def open_plain(path: str | Path, dir_fd: int | None = None) -> int:
         if error.errno in (errno.ENXIO, errno.ENODEV):  # a socket, or a device without a driver
             raise Unreadable(f"{path}: is no regular file; move it away") from None
         raise
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    info = os.fstat(fd)
+    if not stat.S_ISREG(info.st_mode):
         os.close(fd)
         raise Unreadable(f"{path}: is no regular file; move it away")
-    return fd
+    return fd, info
 
 
 def read_plain(path: str | Path, limit: int = RECORD_SIZE, dir_fd: int | None = None) -> tuple[bytes, os.stat_result]:
@@ -274,9 +279,16 @@ def read_plain(path: str | Path, limit: int = RECORD_SIZE, dir_fd: int | None = 
         Unreadable: it is no plain file, or a larger one.
         OSError: it cannot be read.
     """
-    with open(open_plain(path, dir_fd), "rb") as file:
-        info = os.fstat(file.fileno())
-        data = file.read(limit + 1) if info.st_size <= limit else b""
+    fd, info = _opened(path, dir_fd)
+    try:
+        data = os.read(fd, info.st_size + 1) if info.st_size <= limit else b""
+        while data and info.st_size != len(data) <= limit:  # it is growing, or comes in pieces
+            more = os.read(fd, limit + 1 - len(data))
+            if not more:
+                break
+            data += more
+    finally:
+        os.close(fd)
     if info.st_size > limit or len(data) > limit:
         size = max(info.st_size, len(data))
         raise Unreadable(f"{path}: has {size:,} bytes; at most {limit:,} are read")
