@@ -43,11 +43,12 @@ test: $(READY)  ## the test suite, two tests at a time
 test-mirrors: $(READY_MIRRORS) ## the tests of the mirrors, with TensorBoard, MLflow and W&B installed
 	$(BIN)/python -m pytest tests/trainer/test_mirrors.py
 
-lint: $(READY)  ## ruff, mypy --strict, import-linter
+lint: $(READY)  ## ruff (security rules included), mypy --strict, import-linter, pip-audit
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/audit.py
 
 format: $(READY) ## format the code
 	$(BIN)/ruff format

@@ -17,6 +17,7 @@ import math
 import os
 import re
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -192,19 +193,109 @@ class Unreadable(ValueError):
     """A file that should hold one JSON object holds something else; the message names the file and what is wrong."""
 
 
+DEEPEST = 200
+"""Levels of a document. Real ones have five; what walks through one by recursion must never run out of stack."""
+
+
 def decode_object(data: bytes, where: str) -> dict[str, Any]:
     """The JSON object in `data`.
 
     Raises:
-        Unreadable: `data` is not UTF-8, not JSON or not an object; `where` says which file.
+        Unreadable: `data` is not UTF-8, not JSON, not an object or nested too deeply; `where` says which file.
     """
     try:
-        value = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        value = json.loads(data.decode("utf-8-sig"), parse_int=_whole)
+    except RecursionError:
+        raise Unreadable(f"{where}: not valid JSON (nested too deeply)") from None
+    except ValueError as error:
         raise Unreadable(f"{where}: not valid JSON ({error})") from None
     if not isinstance(value, dict):
         raise Unreadable(f"{where}: expected one JSON object, found {type(value).__name__}")
+    if data.count(b"{") + data.count(b"[") > DEEPEST and too_deep(value):
+        raise Unreadable(f"{where}: not valid JSON (nested too deeply)")
     return value
+
+
+MOST_DIGITS = 300
+"""Of a whole number: what has more can be no float, and counts as infinite, as `1e999` does."""
+
+
+def _whole(digits: str) -> float:
+    return int(digits) if len(digits) <= MOST_DIGITS else float(digits)
+
+
+def too_deep(value: object) -> bool:
+    """Whether something stands more than `DEEPEST` levels down in a document."""
+    level = [value]
+    for _ in range(DEEPEST):
+        inside = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        level = list(itertools.chain.from_iterable(inside))
+        if not level:
+            return False
+    return True
+
+
+# ------------------------------------------------------------------------------------------------------- reading
+
+RECORD_SIZE = 1 << 24
+"""Bytes of a record (a status, an experiment, a result). It has a few KB; a larger file is not read."""
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
+_READING = os.O_RDONLY | _NO_LINK | sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY"))
+
+
+def open_plain(path: str | Path, dir_fd: int | None = None) -> int:
+    """A file opened for reading, without trust: it is what lies in its folder, and reading it never waits.
+
+    A symbolic link is not followed, for a run folder may come from anywhere and point anywhere.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        Unreadable: it is a link, a folder, a pipe or a device.
+        OSError: it cannot be opened.
+    """
+    return _opened(path, dir_fd)[0]
+
+
+def _opened(path: str | Path, dir_fd: int | None) -> tuple[int, os.stat_result]:
+    try:
+        fd = os.open(path, _READING, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK):
+            raise Unreadable(f"{path}: is a symbolic link, which is not followed here") from None
+        if error.errno in (errno.ENXIO, errno.ENODEV):  # a socket, or a device without a driver
+            raise Unreadable(f"{path}: is no regular file; move it away") from None
+        raise
+    info = os.fstat(fd)
+    if not stat.S_ISREG(info.st_mode):
+        os.close(fd)
+        raise Unreadable(f"{path}: is no regular file; move it away")
+    return fd, info
+
+
+def read_plain(path: str | Path, limit: int = RECORD_SIZE, dir_fd: int | None = None) -> tuple[bytes, os.stat_result]:
+    """What a file of at most `limit` bytes holds, and what the system knows about it; opened as by `open_plain`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        Unreadable: it is no plain file, or a larger one.
+        OSError: it cannot be read.
+    """
+    fd, info = _opened(path, dir_fd)
+    try:
+        data = os.read(fd, info.st_size + 1) if info.st_size <= limit else b""
+        while data and info.st_size != len(data) <= limit:  # it is growing, or comes in pieces
+            more = os.read(fd, limit + 1 - len(data))
+            if not more:
+                break
+            data += more
+    finally:
+        os.close(fd)
+    if info.st_size > limit or len(data) > limit:
+        size = max(info.st_size, len(data))
+        raise Unreadable(f"{path}: has {size:,} bytes; at most {limit:,} are read")
+    return data, info
 
 
 # ------------------------------------------------------------------------------------------------------- records
@@ -238,7 +329,7 @@ class Kill:
             known = {key: item for key, item in _known(cls, value).items() if item is not None}
             known.setdefault("reason", "no reason given")
             known.setdefault("id", _short_hash(repr(sorted(value.items(), key=str))))
-            with suppress(TypeError, ValueError):
+            with suppress(TypeError, ValueError, OverflowError):
                 known["grace_seconds"] = float(known.get("grace_seconds", cls.grace_seconds))
             return cls(**{**known, "id": str(known["id"]), "reason": str(known["reason"])})
         reason = value if isinstance(value, str) else f"kill set by hand in {STATUS}"
@@ -469,9 +560,10 @@ class Hypothesis:
         sections: dict[str, list[str]] = {}
         current = sections.setdefault("", [])
         for line in body:
-            heading = re.match(r"#{1,6}[ \t]+(.+?)[ \t]*#*$", line)
+            heading = re.match(r"#{1,6}[ \t]+(?=\S)", line)
             if heading:
-                current = sections.setdefault(heading[1].strip().lower().rstrip(":"), [])
+                title = line[heading.end() :].rstrip().rstrip("#").strip()
+                current = sections.setdefault(title.lower().rstrip(":"), [])
             else:
                 current.append(line)
         told = [name for name in sections if name.startswith("hypothesis")] or [""]
@@ -529,19 +621,32 @@ def _all(lines: Sequence[str]) -> str:
 # ------------------------------------------------------------------------------------------------------- writing
 
 
+NEW_FILE = 0o664
+"""The mode of a new file, less what the user's umask takes away: never writable for everybody, even with umask 0."""
+
+
 class Appender:
     """A JSON-lines file open for appending: one line is one write.
 
     A crash can leave half a line behind. Whatever is appended next would be glued to it and both would be lost, so the
     missing newline is repaired first; the fragment then stays on a line of its own and a reader can report it.
+
+    Args:
+        path: the file; it is made when there is none.
+        follow: whether it may be a symbolic link. A trainer's own log may lie on another disk; what a checker appends
+            to in a folder that it does not trust must lie in that folder.
+
+    Raises:
+        OSError: it cannot be opened; without `follow` also: it is a link, or no regular file.
     """
 
     def __init__(self, path: Path, *, follow: bool = True) -> None:
         self.path = path
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-        if not follow:  # whoever may write the folder must not choose where else this program writes
-            flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        self._fd = os.open(path, flags, 0o666)
+        self._fd = os.open(path, flags if follow else flags | _NO_LINK, NEW_FILE)
+        if not follow and not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            self.close()
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         self._torn = self._ends_torn()
 
     def _ends_torn(self) -> bool:
@@ -593,9 +698,9 @@ class Appender:
             self._fd = -1
 
 
-def append_line(path: Path, document: Mapping[str, Any], *, sync: bool = False) -> None:
-    """Appends one line to a file that is not kept open."""
-    appender = Appender(path)
+def append_line(path: Path, document: Mapping[str, Any], *, sync: bool = False, follow: bool = True) -> None:
+    """Appends one line to a file that is not kept open; `follow` as for `Appender`."""
+    appender = Appender(path, follow=follow)
     try:
         appender.append(document, sync=sync)
     finally:
@@ -608,7 +713,7 @@ _serial = itertools.count()
 def _write_beside(path: Path, data: bytes, *, sync: bool = True) -> Path:
     """`data` in a new file beside `path`, under a name that no other process or thread uses; `sync`: on disk."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.{next(_serial)}.tmp")
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), NEW_FILE)
     try:
         view = memoryview(data)
         while view:
@@ -676,7 +781,8 @@ def _locked(path: Path) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    fd = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_LINK
+    fd = os.open(path.with_name(f".{path.name}.lock"), flags, NEW_FILE)
     try:
         deadline = time.monotonic() + _LOCK_SECONDS
         while time.monotonic() < deadline:
@@ -690,7 +796,7 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def exchange(one: Path, other: Path) -> bool:
     """Swaps two files in one instant (Linux `renameat2`); False where the system cannot."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
@@ -720,10 +826,10 @@ class StatusFile:
         """The document, or None when there is no file.
 
         Raises:
-            Unreadable: the file does not hold one JSON object (perhaps it is being saved).
+            Unreadable: the file does not hold one JSON object (perhaps it is being saved), or is no plain file.
         """
         try:
-            return decode_object(self.path.read_bytes(), str(self.path))
+            return decode_object(read_plain(self.path)[0], str(self.path))
         except FileNotFoundError:
             return None
 
@@ -765,11 +871,11 @@ class StatusFile:
     def _open_for_edit(self) -> tuple[dict[str, Any], Stamp | None]:
         """The document to edit and the stamp of the file it came from (None: there is no file)."""
         try:
-            with self.path.open("rb") as file:
-                data = file.read()
-                info = os.fstat(file.fileno())
+            data, info = read_plain(self.path)
         except FileNotFoundError:
             return {}, None
+        except Unreadable as error:  # not somebody's half-saved text: a link, a pipe, a huge file
+            raise OSError(errno.EINVAL, str(error).removeprefix(f"{self.path}: "), str(self.path)) from None
         try:
             return decode_object(data, str(self.path)), _content_stamp(info)
         except Unreadable as error:
@@ -790,7 +896,7 @@ class StatusFile:
             except OSError:  # a file system without hard links
                 os.replace(beside, self.path)
                 return None
-        if not _exchange(beside, self.path):
+        if not exchange(beside, self.path):
             os.replace(beside, self.path)
             return None
         found = _content_stamp(os.stat(beside))
@@ -799,7 +905,8 @@ class StatusFile:
 
     def _remember(self, displaced: Path, seen: Stamp) -> None:
         self.close()
-        self._displaced = (os.open(displaced, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)), seen)
+        with suppress(Unreadable):  # what was put there meanwhile is no file that anybody could still be writing
+            self._displaced = (open_plain(displaced), seen)
 
     def _late_save(self) -> dict[str, Any] | None:
         """What an editor wrote into the displaced file after it had been displaced."""
@@ -811,7 +918,7 @@ class StatusFile:
             return None
         self._displaced = (fd, _content_stamp(info))
         with suppress(Unreadable):
-            return decode_object(os.pread(fd, info.st_size, 0), str(self.path))
+            return decode_object(os.pread(fd, min(info.st_size, RECORD_SIZE), 0), str(self.path))
         return None
 
     @staticmethod
@@ -820,7 +927,7 @@ class StatusFile:
         deadline = time.monotonic() + _LOCK_SECONDS
         while True:
             try:
-                return decode_object(path.read_bytes(), str(path))
+                return decode_object(read_plain(path)[0], str(path))
             except Unreadable:
                 if time.monotonic() > deadline:
                     return {}
@@ -988,8 +1095,8 @@ def last_watcher(root: Path) -> Watcher | None:
 def _watcher(root: Path) -> tuple[Watcher | None, bool]:
     """What the file says, and whether the one that it names still holds it."""
     try:
-        fd = os.open(root / WATCHER, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
+        fd = open_plain(root / WATCHER)
+    except (OSError, Unreadable):
         return None, False
     try:
         found = _read_watcher(fd)

@@ -156,7 +156,7 @@ def run(
 
 def draw(outcomes: Iterable[Outcome], folder: Path, limits: Mapping[str, Limits] | None = None) -> None:
     """Draws the curve of each run into `folder`, with what would have been said about it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o775, parents=True, exist_ok=True)
     for number, outcome in enumerate(outcomes, 1):
         case = replay.read(Path(outcome.path), limits=(limits or {}).get(outcome.path)).case
         name = f"{number:03d}-{Path(outcome.path).name.removesuffix('.jsonl')}.svg"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 import contract
-from checker import enforce, journal, process
+from checker import enforce, journal, kin, process
 from checker.enforce import Did, Pursuit
 from checker.events import Life, Tick
 from checker.finding import Finding, Severity
@@ -18,7 +18,12 @@ from checker.terms import Mode, Moment
 
 _PHRASE = {Did.REQUESTED: "kill requested", Did.RECOVERED: "recovered before the kill", Did.STACK_DUMP: "stack dump"}
 
-_SYNCED = (Did.REQUESTED, Did.SIGTERM, Did.SIGKILL)
+_SYNCED = (Did.REQUESTED, *enforce.FORCE, *enforce.WORKERS)
+
+_LISTED_SECONDS = 1.0
+"""Between two looks at what a process that is being ended has started: each reads the whole process table."""
+
+_LIVES_ON = "; its process lives on with other work"
 
 Write = Callable[[str, journal.Entry, bool], None]
 """Journals an entry: its kind, its content, and whether to wait until it would survive a power cut."""
@@ -38,6 +43,7 @@ class Chase:
         self._write, self._say = write, say
         self._heartbeat: tuple[object, float] = (None, 0.0)
         self._final_since: float | None = None
+        self._listed = 0.0
 
     @property
     def active(self) -> bool:
@@ -113,6 +119,11 @@ class Chase:
         answer = ack(document)
         if document.get("phase") == contract.Phase.CHECKPOINT and self.moment.mono - self._heartbeat[1] < enforce.FRESH:
             pursuit.saving_at = self.moment.mono
+        life = process.look(pursuit.process or named)
+        if life is Life.STOPPED:
+            pursuit.suspended_at = self.moment.mono
+        if pursuit.forced and self.moment.mono - self._listed >= _LISTED_SECONDS:
+            self._list_workers(pursuit)
         episode = case.episodes.get(pursuit.rule or "")
         ended = pursuit.rule is not None and pursuit.id not in {found.id for found in case.open_findings()}
         if pursuit.rule is not None and pursuit.id == pursuit.kill.id:  # a person's request that names a rule
@@ -123,12 +134,21 @@ class Chase:
             foreign=enforce.foreign(pursuit, self.status.run_id, named),
             standing=contract.pending_kill(document) is not None,
             acked=answer is not None and answer[0] in {pursuit.kill.id, asked.id if asked else None},
-            life=process.look(pursuit.process or named),
+            life=life,
             sure=pursuit.rule is None or (episode is not None and episode.since_sure is not None),
             over=ended or enforce.stale(pursuit, seconds(document.get("started_at"))),
             can_dump=enforce.may_dump(document.get("stack_signal")),
             others_live=any(process.look(rank) in (Life.ALIVE, Life.STOPPED) for rank in pursuit.ranks),
+            workers_live=any(map(process.same, pursuit.workers)),
         )
+
+    def _list_workers(self, pursuit: Pursuit) -> None:
+        """Notes what the processes of the run have started by now; those that have lost their parent are kept."""
+        self._listed = self.moment.mono
+        known = tuple(one for one in pursuit.workers if process.same(one))
+        own = tuple(one for one in (pursuit.process, *pursuit.ranks) if one is not None)
+        found = kin.below((*own, *known), self.status.file.path.parent)
+        pursuit.workers = tuple(one for one in dict.fromkeys((*known, *found)) if one not in own)
 
     def _ranks(self) -> tuple[contract.Process, ...]:
         """The other ranks of the run that are proven to live on this machine."""
@@ -143,7 +163,7 @@ class Chase:
         except enforce.Later:
             return False
         self._did(pursuit, did, text)
-        return True
+        return did is due  # what could not be done now cannot be done in the same look either
 
     def _take(self, pursuit: Pursuit, due: Did, case: Case) -> tuple[Did, str]:
         if due is Did.REQUESTED:
@@ -152,7 +172,14 @@ class Chase:
             trouble = enforce.ask(self.status.file, pursuit.kill)
             self.status.refresh()
             return (Did.CANNOT, trouble) if trouble else (due, "the request had vanished from the status file")
-        if due in (Did.STACK_DUMP, Did.SIGTERM, Did.SIGKILL):
+        if due in (Did.STACK_DUMP, *enforce.FORCE, *enforce.WORKERS):
+            trouble = process.stranger(self.status.file.path.parent)
+            if due in enforce.WORKERS:
+                return due, trouble or enforce.send_each(due, pursuit.workers)
+            if trouble:
+                return Did.CANNOT, trouble
+            if due in enforce.FORCE:  # before it dies: nobody can tell afterwards what it had started
+                self._list_workers(pursuit)
             dump = self.status.document.get("stack_signal")
             sent, trouble = enforce.send_all(due, pursuit.process, dump, self._dumps(pursuit))
             told = f"sent to process{'es' if len(sent) > 1 else ''} {', '.join(map(str, sent))}"
@@ -184,16 +211,30 @@ class Chase:
         sentences = {
             Did.CANNOT: self.status.problem or "there is no status file, so no trainer looks for a request",
             Did.ACKNOWLEDGED: f"at step {answer[1]}" if answer and answer[1] is not None else "without a step",
-            Did.STOPPED: f"after {took:.1f} s{'; its process lives on with other work' if alive else ''}",
+            Did.STOPPED: f"after {took:.1f} s{_LIVES_ON if alive else self._left(pursuit)}",
+            Did.SUSPENDED: "it is suspended and cannot answer; nothing is forced until it goes on",
             Did.RECOVERED: "it went away again; nothing more is done",
             Did.OBSERVED: f"would have asked to stop: {pursuit.kill.reason}",
-            Did.UNANSWERED: f"not gone {took:.0f} s after the request, SIGKILL included: look at the machine",
+            Did.UNANSWERED: f"not gone {took:.0f} s after the request, SIGKILL included: {self._held(pursuit)}",
         }
         return sentences[due]
+
+    @staticmethod
+    def _held(pursuit: Pursuit) -> str:
+        return process.held(pursuit.process) or "look at the machine"
+
+    @staticmethod
+    def _left(pursuit: Pursuit) -> str:
+        """What still lives of what a process had started that was sent a signal."""
+        left = [str(one.pid) for one in pursuit.workers if process.same(one)] if pursuit.forced else []
+        return f"; of what it had started, {', '.join(left)} live on" if left else ""
 
     def _did(self, pursuit: Pursuit, did: Did, text: str) -> None:
         """Records a step, in the journal and in the pursuit."""
         pursuit.done[did] = self.moment.mono
+        if did is Did.CANNOT and pursuit.trouble == text:
+            return  # told already; a full disk or a folder without rights lasts
+        pursuit.trouble = text if did is Did.CANNOT else None
         if did is Did.REASSERTED:
             pursuit.reasserted += 1
             if pursuit.reasserted & (pursuit.reasserted - 1):
@@ -203,6 +244,10 @@ class Chase:
             content |= {"kill": pursuit.kill.id, "run_id": pursuit.kill.run_id}
             content["process"] = asdict(pursuit.process) if pursuit.process else None
             content |= {"ranks": [asdict(rank) for rank in pursuit.ranks]} if pursuit.ranks else {}
+        if did in (*enforce.FORCE, *enforce.WORKERS) and pursuit.workers:
+            content["workers"] = [asdict(worker) for worker in pursuit.workers]
+        if did in (Did.CANNOT, Did.SUSPENDED, Did.UNANSWERED):
+            content["why"] = text
         self._write("act", content, did in _SYNCED)
         if did is not Did.LOOKED_AGAIN:
             severity = Severity.CRITICAL if did in (Did.CANNOT, Did.UNANSWERED) else Severity.INFO

@@ -1,17 +1,16 @@
-"""Text from a run, made harmless for a terminal: a log must not steer it."""
+"""Text from a run, made harmless for a terminal: a log must not steer it, and must not show a secret on it."""
 
 from __future__ import annotations
 
-import re
+from checker import mask
 
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])?")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u200b-\u200f\u202a-\u202e\u2066-\u2069]+")
+_LONGEST = 20_000
 
 
 def clean(text: object, limit: int = 400) -> str:
-    """`text` on one line, without escape sequences, control characters or tricks with the writing direction."""
-    short = str(text)
+    """`text` on one line, without escape sequences, invisible characters, secrets or tricks with its direction."""
+    short = str(text)[:_LONGEST]
     if not short.isprintable():  # what is printable holds neither escapes nor control nor format characters
-        short = _CONTROL.sub(" ", _ESCAPE.sub("", short))
-    short = short.strip()
+        short = " ".join(mask.seen(short).split())
+    short = mask.secrets(short.strip())
     return short if len(short) <= limit else short[: limit - 1] + "…"

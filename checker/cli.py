@@ -233,6 +233,7 @@ def _watch(arguments: argparse.Namespace) -> int:
 
     from checker.daemon import Daemon, Held, only_one
     from checker.feed.feed import Feed
+    from checker.rehearse import rehearse
     from checker.service.logs import Format, Log
     from checker.service.surround import Surroundings, counted
     from checker.show import Screen
@@ -264,6 +265,7 @@ def _watch(arguments: argparse.Namespace) -> int:
                     daemon.tell, say = screen.tell, screen.say
                     daemon.after_round = lambda: screen.draw(daemon.runs.values())
                 around = Surroundings(daemon, heartbeat, say, named=arguments.limits, screen=not lines, metrics=metrics)
+                daemon.tell(rehearse(root, mode))
                 if lines:
                     say("started", _started(root, mode, metrics), mode=str(mode), folder=str(root))
                 daemon.run(over)

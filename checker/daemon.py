@@ -57,7 +57,7 @@ def only_one(root: Path) -> Iterator[Heartbeat]:
         Held: another one has it; the message says who.
     """
     path = root / contract.WATCHER
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, contract.NEW_FILE)
     try:
         if fcntl is not None:
             try:
@@ -200,6 +200,8 @@ class Daemon:
         if self.stopping:
             return
         self._catch_up(moment)
+        if self.stopping:
+            return
         self.reports.work(SLICE)
         self.round_seconds = time.monotonic() - moment.mono
 

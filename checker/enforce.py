@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -47,6 +47,13 @@ FRESH = 30.0
 LEAVE_SECONDS = 10.0
 """How long a run that has said goodbye is watched until its process is gone."""
 
+ORPHAN_GRACE = 10.0
+"""Between the end of a process by force and SIGTERM for what it had started: PyTorch's data-loader workers look every
+5 seconds whether their parent lives, and an upload may want to finish."""
+
+RETRY_SECONDS = 5.0
+"""Between two attempts to write a request into a file that could not be written."""
+
 REASSERT_SECONDS = 1.0
 """Between two repetitions of a request that somebody's write has removed."""
 
@@ -63,6 +70,9 @@ class Did(StrEnum):
     STACK_DUMP = "stack-dump"
     SIGTERM = "sigterm"
     SIGKILL = "sigkill"
+    WORKERS_SIGTERM = "workers-sigterm"
+    WORKERS_SIGKILL = "workers-sigkill"
+    SUSPENDED = "suspended"
     STOPPED = "stopped"
     UNANSWERED = "unanswered"
     CANNOT = "cannot"
@@ -70,6 +80,16 @@ class Did(StrEnum):
 
 FORCE = frozenset({Did.SIGTERM, Did.SIGKILL})
 """After one of these a process may be gone without having said why."""
+
+_SIGNALS = {
+    Did.SIGTERM: signal.SIGTERM,
+    Did.SIGKILL: signal.SIGKILL,
+    Did.WORKERS_SIGTERM: signal.SIGTERM,
+    Did.WORKERS_SIGKILL: signal.SIGKILL,
+}
+
+WORKERS = frozenset({Did.WORKERS_SIGTERM, Did.WORKERS_SIGKILL})
+"""Steps that end what a process has left behind."""
 
 ENDS = frozenset({Did.RECOVERED, Did.OBSERVED, Did.STOPPED, Did.UNANSWERED})
 """After one of these nothing more is done about the finding."""
@@ -96,6 +116,8 @@ class Seen:
     can_dump: bool = False
     others_live: bool = False
     """Rank 0 may be gone, but another rank that is to end with it is proven to live."""
+    workers_live: bool = False
+    """Something that the process had started is proven to live."""
 
     @property
     def final(self) -> bool:
@@ -115,8 +137,14 @@ class Pursuit:
     """Who was asked. Nobody else is ever signalled, even if the status file names another process later."""
     ranks: tuple[contract.Process, ...] = ()
     """The other ranks of a distributed run that lived on this machine then: whoever ends it by force ends them too."""
+    workers: tuple[contract.Process, ...] = ()
+    """What these processes had started, and what that had started, when they were last seen before their end."""
+    suspended_at: float | None = None
+    """When the run was last seen suspended."""
     saving_at: float | None = None
     """When the run was last seen writing a checkpoint with a fresh heartbeat."""
+    trouble: str | None = None
+    """What was last told about something that cannot be done."""
     reasserted: int = 0
     row_at: float | None = None
     """The time of the row that the finding came with, by the trainer's clock."""
@@ -133,6 +161,11 @@ class Pursuit:
         return not FORCE.isdisjoint(self.done)
 
     @property
+    def forced_at(self) -> float:
+        """When the last signal was sent that ends a process."""
+        return max((self.done[did] for did in FORCE if did in self.done), default=-math.inf)
+
+    @property
     def grace(self) -> float:
         return min(self.kill.grace_seconds, HUNG_GRACE) if self.rule == "stall" else self.kill.grace_seconds
 
@@ -143,23 +176,24 @@ def next_act(pursuit: Pursuit, now: float, seen: Seen, *, observe: bool = False)
     if pursuit.ended:
         return None
     if Did.REQUESTED not in done:
-        return _before_asking(pursuit, seen, observe=observe)
+        return _before_asking(pursuit, now, seen, observe=observe)
     if seen.acked and Did.ACKNOWLEDGED not in done:
         return Did.ACKNOWLEDGED
     if seen.foreign:
-        return Did.STOPPED
+        return _clear(pursuit, now, seen) if seen.life is Life.GONE else Did.STOPPED
     if seen.life is Life.GONE:  # ranks that wait for a rank 0 that was ended by force would wait for ever
-        return _escalate(pursuit, now, seen) if pursuit.forced and seen.others_live else Did.STOPPED
+        ranks = pursuit.forced and seen.others_live
+        return _escalate(pursuit, now, seen) if ranks else _clear(pursuit, now, seen)
     if seen.final:  # a notebook or a sweep may live on after its run; it is not ours to kill
         return Did.STOPPED if seen.life is Life.UNKNOWN or seen.final_for >= LEAVE_SECONDS else None
     if Did.ACKNOWLEDGED not in done and not seen.standing and seen.state is not None:
-        last = max(done[Did.REQUESTED], done.get(Did.REASSERTED, -math.inf))
+        last = max(done.get(did, -math.inf) for did in (Did.REQUESTED, Did.REASSERTED, Did.CANNOT))
         if now - last >= REASSERT_SECONDS:
             return Did.REASSERTED
     return _escalate(pursuit, now, seen)
 
 
-def _before_asking(pursuit: Pursuit, seen: Seen, *, observe: bool) -> Did | None:
+def _before_asking(pursuit: Pursuit, now: float, seen: Seen, *, observe: bool) -> Did | None:
     if seen.life is Life.GONE or seen.state not in (None, contract.State.RUNNING):
         return None  # already over, or not begun: there is nothing to stop
     if seen.over:
@@ -170,7 +204,24 @@ def _before_asking(pursuit: Pursuit, seen: Seen, *, observe: bool) -> Did | None
         return Did.OBSERVED
     if seen.state is None:
         return None if Did.CANNOT in pursuit.done else Did.CANNOT
-    return Did.REQUESTED
+    failed = pursuit.done.get(Did.CANNOT) if Did.LOOKED_AGAIN in pursuit.done else None  # else nothing was tried yet
+    return Did.REQUESTED if failed is None or now - failed >= RETRY_SECONDS else None
+
+
+def _clear(pursuit: Pursuit, now: float, seen: Seen) -> Did | None:
+    """What a process that was ended by force has left behind is ended too, and then all is done.
+
+    Who has left by itself, even after SIGTERM, may have left something behind on purpose.
+    """
+    done = pursuit.done
+    left_by_itself = seen.final and not seen.foreign
+    if not (pursuit.forced and seen.workers_live) or left_by_itself:
+        return Did.STOPPED
+    if Did.WORKERS_SIGKILL in done:
+        return Did.STOPPED if now - done[Did.WORKERS_SIGKILL] >= TERM_GRACE else None
+    if Did.WORKERS_SIGTERM in done:
+        return Did.WORKERS_SIGKILL if now - done[Did.WORKERS_SIGTERM] >= TERM_GRACE else None
+    return Did.WORKERS_SIGTERM if now - pursuit.forced_at >= ORPHAN_GRACE else None
 
 
 def _escalate(pursuit: Pursuit, now: float, seen: Seen) -> Did | None:
@@ -180,6 +231,9 @@ def _escalate(pursuit: Pursuit, now: float, seen: Seen) -> Did | None:
         return Did.UNANSWERED if now - done[Did.SIGKILL] >= TERM_GRACE else None
     if Did.CANNOT in done:
         return None
+    if seen.life is Life.STOPPED:  # whoever suspended it has a reason; the request stands for when it goes on
+        due = now - done[Did.REQUESTED] >= pursuit.grace and Did.SUSPENDED not in done
+        return Did.SUSPENDED if due else None
     if Did.SIGTERM in done:
         return Did.SIGKILL if now >= _patience(pursuit, done[Did.SIGTERM], TERM_GRACE) else None
     if Did.STACK_DUMP in done:
@@ -187,7 +241,7 @@ def _escalate(pursuit: Pursuit, now: float, seen: Seen) -> Did | None:
     if Did.ACKNOWLEDGED in done:
         deadline = _patience(pursuit, done[Did.ACKNOWLEDGED], pursuit.kill.grace_seconds)
     else:
-        deadline = done[Did.REQUESTED] + pursuit.grace
+        deadline = _awake(pursuit, done[Did.REQUESTED]) + pursuit.grace
         if seen.over and now >= deadline:
             return Did.RECOVERED
     if now < deadline:
@@ -197,9 +251,15 @@ def _escalate(pursuit: Pursuit, now: float, seen: Seen) -> Did | None:
 
 def _patience(pursuit: Pursuit, since: float, grace: float) -> float:
     """Until when to wait, counted from an answer or a signal: longer for a run that is visibly saving itself."""
+    since = _awake(pursuit, since)
     if pursuit.saving_at is None:
         return since + grace
     return max(since + grace, min(pursuit.saving_at + TERM_GRACE, since + CHECKPOINT_GRACE))
+
+
+def _awake(pursuit: Pursuit, since: float) -> float:
+    """The moment from which patience counts: a suspended process can do nothing."""
+    return since if pursuit.suspended_at is None else max(since, pursuit.suspended_at)
 
 
 # ------------------------------------------------------------------------------------------------------- opening
@@ -273,13 +333,14 @@ def resume(pursuit: Pursuit, acts: list[tuple[dict[str, Any], float]], now: floa
         if did is Did.REQUESTED:
             pursuit.kill = replace(pursuit.kill, run_id=act.get("run_id"))
             pursuit.process = process.parse(act)
-            pursuit.ranks = _ranks(act)
+            pursuit.ranks = _processes(act, "ranks")
+        pursuit.workers = _processes(act, "workers") or pursuit.workers
         pursuit.done[did] = now - ago
 
 
-def _ranks(act: dict[str, Any]) -> tuple[contract.Process, ...]:
-    """The other ranks that a journaled request names."""
-    listed = act.get("ranks")
+def _processes(act: dict[str, Any], key: str) -> tuple[contract.Process, ...]:
+    """The processes that a journaled act names."""
+    listed = act.get(key)
     found = (process.parse({"process": one}) for one in listed) if isinstance(listed, list) else ()
     return tuple(one for one in found if one is not None)
 
@@ -318,7 +379,16 @@ def send(did: Did, named: contract.Process | None, stack_signal: int | None) -> 
         if stack_signal is None or not may_dump(stack_signal):
             return "the status file names no harmless signal for a stack dump"
         return process.signal_if_same(named, stack_signal)
-    return process.signal_if_same(named, signal.SIGTERM if did is Did.SIGTERM else signal.SIGKILL)
+    return process.signal_if_same(named, _SIGNALS[did])
+
+
+def send_each(did: Did, workers: Iterable[contract.Process]) -> str:
+    """Sends the signal of a step to each of `workers` that still lives, and says to whom."""
+    living = [one for one in workers if process.same(one)]
+    refused = {one.pid: trouble for one in living if (trouble := send(did, one, None)) is not None}
+    sent = [str(one.pid) for one in living if one.pid not in refused]
+    told = f"sent to {', '.join(sent)}" if sent else "sent to nobody"
+    return "; ".join((told, *(f"not to {pid}: {trouble}" for pid, trouble in refused.items())))
 
 
 def send_all(

@@ -101,6 +101,10 @@ class Tick:
     """CPU use of the process and its children since the last step, as a share of one core."""
     excused: float | None = None
     """Seconds since anything moved that are not the run's: the machine slept, or the process was suspended."""
+    blocked: float | None = None
+    """Seconds for which the main thread has been in one uninterruptible sleep."""
+    zombie: bool | None = None
+    """The process has ended, and whoever started it has not taken note."""
     error: str | None = None
     final: bool = False
     """No more rows will ever come."""

@@ -7,21 +7,17 @@ since been replaced, and stay as history.
 
 from __future__ import annotations
 
-import json
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import contract
+from checker import jsonlines
 from checker.events import Event, Life, Rank, Row, Tick, Unreadable
 from checker.judge import Effect, Found
 from checker.rows import seconds
-
-MAX_LINE = 1 << 20
-"""Bytes. A longer line was not written by a checker."""
 
 _PART = 1 << 15
 """Bytes at either end of a journal: a few dozen entries."""
@@ -42,7 +38,7 @@ class Journal:
         """Appends one entry and returns it; `sync` waits until it would survive a power cut."""
         entry = {"v": contract.FORMAT, "kind": kind, **content, "at": contract.now()}
         if self._appender is None:
-            self._appender = contract.Appender(self.path)
+            self._appender = contract.Appender(self.path, follow=False)
         self._appender.append(entry, sync=sync)
         self._hear(entry)
         return entry
@@ -71,14 +67,19 @@ class Past:
 
 
 def entries(folder: Path) -> Iterator[Entry | None]:
-    """Every entry of a journal, None for each line that is none."""
-    path = folder / contract.FINDINGS
-    if not path.is_file():
+    """Every entry of a journal, None for each line that is none.
+
+    Raises:
+        contract.Unreadable: it is no plain file. Nothing can be told from it, so nothing may be done upon it.
+        OSError: it cannot be read.
+    """
+    try:
+        with jsonlines.opened(folder / contract.FINDINGS) as file:
+            for line in jsonlines.lines_of(file):
+                if line.strip():
+                    yield _entry(line)
+    except FileNotFoundError:
         return
-    with path.open("rb") as file:
-        while line := file.readline(MAX_LINE):
-            if line.strip():
-                yield _entry(line)
 
 
 def latest(folder: Path) -> list[Entry]:
@@ -95,13 +96,12 @@ def first_line(folder: Path) -> bytes:
 def _part(folder: Path, *, end: bool) -> bytes:
     """The begin of a journal, or the whole lines at its end; empty when there is none."""
     try:
-        fd = os.open(folder / contract.FINDINGS, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        fd = contract.open_plain(folder / contract.FINDINGS)
+    except (OSError, contract.Unreadable):
         return b""
     try:
-        info = os.fstat(fd)
-        start = max(0, info.st_size - _PART) if end else 0
-        data = os.pread(fd, _PART, start) if stat.S_ISREG(info.st_mode) else b""
+        start = max(0, os.fstat(fd).st_size - _PART) if end else 0
+        data = os.pread(fd, _PART, start)
     except OSError:
         return b""
     finally:
@@ -124,10 +124,10 @@ def saw_end(entries: Iterable[Entry], status: Mapping[str, Any]) -> bool:
 
 def _entry(line: bytes) -> Entry | None:
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
+        found = contract.decode_object(line, contract.FINDINGS)
+    except contract.Unreadable:
         return None
-    return found if isinstance(found, dict) and isinstance(found.get("kind"), str) else None
+    return found if isinstance(found.get("kind"), str) else None
 
 
 def recall(folder: Path, file: str) -> Past:
@@ -198,6 +198,7 @@ def tick_in(entry: Mapping[str, Any]) -> tuple[int, Tick] | None:
     except (TypeError, ValueError, AttributeError):
         return None
     timed = contract.number_in(tick.now) is not None and _timed(tick) and all(map(_timed, ranks))
+    timed = timed and (tick.blocked is None or contract.number_in(tick.blocked) is not None)
     good = type(after) is int and timed
     return (after, tick) if good and type(after) is int else None
 

@@ -21,14 +21,19 @@ _END = r"(?![A-Za-z0-9_-])"
 _KEYS = re.compile(
     "|".join((
         # A hyphenated key needs a digit and a capital, or `sk-learn-random-forest-baseline` would be one.
-        rf"{_START}sk-(?:[A-Za-z0-9]{{20,}}|(?=[\w-]*\d)(?=[\w-]*[A-Z])[\w-]{{20,}})",
+        rf"{_START}sk-(?:[A-Za-z0-9]{{20,}}|(?=[\w-]{{,200}}\d)(?=[\w-]{{,200}}[A-Z])[\w-]{{20,}})",
         rf"{_START}(?:AKIA|ASIA)[A-Z0-9]{{16}}{_END}",
         rf"{_START}AIza[\w-]{{35}}{_END}",
         rf"{_START}gh[opusr]_[A-Za-z0-9]{{30,}}",
         rf"{_START}github_pat_\w{{22,}}",
         rf"{_START}xox[a-z]-[A-Za-z0-9-]{{10,}}",
+        rf"{_START}glpat-[\w-]{{20,}}",
+        rf"{_START}npm_[A-Za-z0-9]{{36}}{_END}",
+        rf"{_START}pypi-AgE[\w-]{{50,}}",
+        rf"{_START}nvapi-[\w-]{{60,}}",
+        rf"{_START}wandb_v1_\w{{40,}}",
         rf"{_START}hf_[A-Za-z0-9]{{30,}}{_END}",
-        rf"{_START}eyJ[\w-]{{10,}}\.[\w-]{{10,}}\.[\w-]{{10,}}",
+        rf"{_START}eyJ[\w-]{{10,500}}\.[\w-]{{10,}}\.[\w-]{{10,}}",
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     )),
     re.ASCII | re.DOTALL,
@@ -48,6 +53,15 @@ _NAMED = [
     )
 ]
 
+_SHORTEST = 15
+"""Characters of the shortest secret with its name, `passwd=12345678`; only one in a URL may be shorter."""
+
+_MARKS = (
+    "sk-", "akia", "asia", "aiza", "gho_", "ghp_", "ghu_", "ghs_", "ghr_", "github_pat_", "xox", "glpat-", "npm_",
+    "pypi-", "nvapi-", "wandb", "hf_", "eyj", "-----begin", "secret", "key", "passw", "token", "bearer", "://",
+)  # fmt: skip
+"""One of these stands in everything that a pattern finds. Most text has none, and looking for them is quick."""
+
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f]).*?(?:\x07|\x1b\\|\x9c|\Z)"  # OSC, DCS…: titles, links, clipboard
@@ -66,6 +80,11 @@ _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 def secrets(text: str) -> str:
     """`text` with everything that looks like a credential replaced."""
+    if len(text) < _SHORTEST and "://" not in text:
+        return text
+    low = text.lower()
+    if not any(mark in low for mark in _MARKS):
+        return text
     text = _KEYS.sub(SECRET, text)
     for pattern in _NAMED:
         text = pattern.sub(rf"\1{SECRET}", text)
@@ -75,11 +94,16 @@ def secrets(text: str) -> str:
 def plain(value: object, limit: int = 200) -> str:
     """`value` as one line for a terminal: no control characters, no secrets, at most `limit` characters."""
     text = str(value)[:_LONGEST]
-    if not text.isprintable():
-        # What cannot be seen goes before secrets are looked for: a zero-width space inside a key would hide it.
-        text = "".join(map(_visible, _ESCAPES.sub("", text)))
-    text = secrets(" ".join(text.split()))
+    text = secrets(" ".join(seen(text).split()))
     return text if len(text) <= limit else text[: max(0, limit - 1)].rstrip() + "…"
+
+
+def seen(text: str) -> str:
+    """`text` without escape sequences and without what cannot be seen; line breaks and tabs stay.
+
+    That goes before secrets are looked for: a zero-width space inside a key would hide it.
+    """
+    return text if text.isprintable() else "".join(map(_visible, _ESCAPES.sub("", text)))
 
 
 def markdown(value: object, limit: int = 200) -> str:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import contract
 from checker.events import Plan
-
-_MAX_SIZE = 1 << 24
 
 _TEXT = ("id", "created_at", "name", "parent", "hypothesis", "rationale")
 _WHOLE = ("total_steps", "total_epochs")
@@ -27,10 +23,7 @@ def load(folder: Path) -> tuple[Plan, str | None]:
     """
     path = folder / contract.EXPERIMENT
     try:
-        info = os.stat(path)
-        if not stat.S_ISREG(info.st_mode) or info.st_size > _MAX_SIZE:
-            return Plan(), f"{path}: not a regular file of at most {_MAX_SIZE:,} bytes; judging without it"
-        document = contract.decode_object(path.read_bytes(), str(path))
+        document = contract.decode_object(contract.read_plain(path)[0], str(path))
     except FileNotFoundError:
         return Plan(), None
     except (OSError, contract.Unreadable) as error:

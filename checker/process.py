@@ -32,6 +32,12 @@ class Stat(NamedTuple):
     cpu: float
     """Seconds of processor time, children that have ended included."""
     started: int
+    threads: int
+
+    @property
+    def over(self) -> bool:
+        """It has ended. A main thread may have, while others are still held in the kernel: that is not the end."""
+        return self.state in "Xx" or (self.state == "Z" and self.threads <= 1)
 
 
 def parse(document: Mapping[str, Any]) -> contract.Process | None:
@@ -55,19 +61,63 @@ def look(process: contract.Process | None, proc: Path = PROC) -> Life:
     """What is known about `process`. Unknown is not dead."""
     if process is None or _unknowable(process):
         return Life.UNKNOWN
-    found = _stat(process.pid, proc)
+    found = stat_of(process.pid, proc)
     if found is None:
         return Life.UNKNOWN if _hidden(process.pid, proc) else Life.GONE
-    if found.started != process.started or found.state in "ZXx":
+    if found.started != process.started or found.over:
         return Life.GONE
     return Life.STOPPED if found.state in "Tt" else Life.ALIVE
+
+
+def same(process: contract.Process, proc: Path = PROC) -> bool:
+    """Whether `process` is proven to be there still."""
+    found = None if _unknowable(process) else stat_of(process.pid, proc)
+    return found is not None and found.started == process.started and not found.over
+
+
+def zombie(process: contract.Process | None, proc: Path = PROC) -> bool:
+    """Whether `process` has ended and whoever started it has not taken note: its exit code is still to be had."""
+    found = None if process is None or _unknowable(process) else stat_of(process.pid, proc)
+    return found is not None and process is not None and found.started == process.started and found.state == "Z"
+
+
+def slept(process: contract.Process | None, proc: Path = PROC) -> int | None:
+    """How often the main thread had gone to sleep when it went into the uninterruptible sleep that it is in now.
+
+    None while it is in no such sleep. Every disk access is one; only the same number at two looks is one long sleep.
+    """
+    found = None if process is None or _unknowable(process) else stat_of(process.pid, proc)
+    if found is None or process is None or found.started != process.started or found.state != "D":
+        return None
+    try:
+        text = (proc / str(process.pid) / "status").read_text()
+    except OSError:
+        return None
+    count = text.partition("voluntary_ctxt_switches:")[2].split(maxsplit=1)
+    return int(count[0]) if count and count[0].isdecimal() else 0
+
+
+def held(process: contract.Process | None) -> str | None:
+    """Why a process that was killed is still there, if that shows."""
+    found = None if process is None or _unknowable(process) else stat_of(process.pid, PROC)
+    if found is None or process is None or found.started != process.started:
+        return None
+    if found.state == "D":
+        return f"its main thread is {UNINTERRUPTIBLE}"
+    return "its main thread has ended, others are held in the kernel" if found.state == "Z" and not found.over else None
+
+
+UNINTERRUPTIBLE = (
+    "in uninterruptible sleep: it waits for a disk, a network file system or a driver, and a signal may reach it only "
+    "when that returns"
+)
 
 
 def cpu_seconds(process: contract.Process | None, proc: Path = PROC) -> float | None:
     """Processor time that `process` has used; None when it cannot be told."""
     if process is None or _unknowable(process):
         return None
-    found = _stat(process.pid, proc)
+    found = stat_of(process.pid, proc)
     return found.cpu if found is not None and found.started == process.started else None
 
 
@@ -114,8 +164,8 @@ def _open(pid: int) -> int:
 
 
 def _not_the_same(process: contract.Process) -> str | None:
-    found = _stat(process.pid, PROC)
-    if found is None or found.state in "ZXx":
+    found = stat_of(process.pid, PROC)
+    if found is None or found.over:
         return f"process {process.pid} is gone"
     if found.started != process.started:
         return f"pid {process.pid} belongs to another process now (start time differs)"
@@ -144,16 +194,39 @@ def _protected(pid: int) -> str | None:
     while above > 1:
         if above == pid:
             return f"process {pid} is the checker itself or one that started it"
-        found = _stat(above, PROC)
+        found = stat_of(above, PROC)
         above = found.parent if found is not None else 0
     return None
 
 
-def _stat(pid: int, proc: Path) -> Stat | None:
+def stranger(folder: Path) -> str | None:
+    """Why what a run folder says about processes of the checker's user counts for nothing; None when it does count.
+
+    Whoever can write a folder can name any process there. So the log must have been written by the user whose processes
+    alone are signalled; where there is no log yet, that user must own the folder. Root may write for others, and where
+    a file system does not tell who wrote a file (squashed or mapped to nobody), nothing speaks against it.
+    """
+    for place in (folder / contract.METRICS, folder):
+        try:
+            owner = os.lstat(place).st_uid
+        except OSError:
+            continue
+        if owner in (os.geteuid(), 0, _NOBODY):
+            return None
+        return f"{place.name} belongs to user {owner}, who cannot name processes of user {os.geteuid()}"
+    return None
+
+
+_NOBODY = 65534
+"""Who owns what has no owner that this system knows."""
+
+
+def stat_of(pid: int, proc: Path) -> Stat | None:
+    """What the process table says about `pid`; None when it says nothing."""
     try:
         text = (proc / str(pid) / "stat").read_bytes().decode("ascii", "replace")
         fields = text[text.rindex(")") + 2 :].split()  # the name before it may hold anything, brackets included
-        return Stat(fields[0], int(fields[1]), sum(map(int, fields[11:15])) / _TICKS, int(fields[19]))
+        return Stat(fields[0], int(fields[1]), sum(map(int, fields[11:15])) / _TICKS, int(fields[19]), int(fields[17]))
     except (OSError, ValueError, IndexError):
         return None
 
@@ -168,4 +241,4 @@ def _hidden(pid: int, proc: Path) -> bool:
         return False
     except (OSError, OverflowError):
         return True
-    return proc == PROC and _stat(pid, proc) is None
+    return proc == PROC and stat_of(pid, proc) is None

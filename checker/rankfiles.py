@@ -7,7 +7,6 @@ listing, and never waited for; what is no regular file of a few hundred bytes is
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,18 +126,10 @@ def _document(name: str, folder: int) -> dict[str, Any]:
     """The record in a file of which anything may be the matter.
 
     Raises:
-        OSError: it cannot be opened; it is a link.
-        contract.Unreadable: it is no regular file, too large, or no record.
+        OSError: it cannot be opened.
+        contract.Unreadable: it is no plain file, too large, or no record.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
-    fd = os.open(name, flags, dir_fd=folder)
-    try:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_SIZE:
-            raise contract.Unreadable(f"{name}: not a regular file of at most {MAX_SIZE:,} bytes")
-        return contract.decode_object(os.read(fd, MAX_SIZE), name)
-    finally:
-        os.close(fd)
+    return contract.decode_object(contract.read_plain(name, MAX_SIZE, folder)[0], name)
 
 
 _APART_SECONDS = 10.0

@@ -21,6 +21,7 @@ from checker.finding import Action, Severity
 from checker.judge import Effect, Found
 from checker.naps import Excuse
 from checker.rankfiles import RankFiles
+from checker.sleep import Sleep
 from checker.status import Status, asked, tick, whole
 from checker.tail import CHUNK, Tail, fingerprint
 from checker.terms import Mode, Moment, Notice
@@ -72,6 +73,7 @@ class Run:
         "_plan_file",
         "_plan_stamp",
         "_read_before",
+        "_sleep",
         "_trouble",
         "_trouble_told",
         "_unfinished_told",
@@ -131,6 +133,7 @@ class Run:
         self._notices: list[Notice] = []
         self._effort: tuple[object, float, dict[contract.Process, float]] = (None, 0.0, {})
         self._excuse = Excuse()
+        self._sleep = Sleep()
         self._named: object = None
         """The run and the process that `life` and `gone_since` are about."""
         self._final_since: float | None = None
@@ -436,7 +439,8 @@ class Run:
         """What the judge is told of this moment."""
         look = tick(self.document, moment.wall)
         told = self.rank_files.look(self.document, moment.wall, once=self.mode is Mode.JUDGE)
-        look = replace(look, ranks=told, life=self.life, gone_since=self.gone_since)
+        seen = self._sleep.look(self.status.process, moment.mono)
+        look = replace(look, ranks=told, life=self.life, gone_since=self.gone_since, **seen._asdict())
         # A run stands still as well while one of its ranks is suspended, and has to catch up afterwards.
         life = Life.STOPPED if ranks.suspended(look) else self.life
         return replace(look, busy=self._busy(look, moment), excused=self._excuse.look(self._moved(look), moment, life))

@@ -12,8 +12,7 @@ import contract
 from checker import process, rows
 from checker.events import Life, Tick
 
-MAX_SIZE = 1 << 24
-"""Bytes. A status file has a few KB; a larger one is not read."""
+MAX_SIZE = contract.RECORD_SIZE
 
 
 class Status:
@@ -35,7 +34,7 @@ class Status:
     def refresh(self) -> bool:
         """Reads the file if it has changed since; True when there is a new document."""
         try:
-            info = os.stat(self.file.path)
+            info = os.lstat(self.file.path)
         except OSError:
             changed, self._stamp, self.problem = bool(self.document), None, None
             self._take({})
@@ -44,7 +43,10 @@ class Status:
         if found == self._stamp:
             return False
         if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_SIZE:
-            self._stamp, self.problem = found, f"{contract.STATUS} is not a regular file of at most {MAX_SIZE:,} bytes"
+            kind = "a symbolic link, which is not followed" if stat.S_ISLNK(info.st_mode) else "not a regular file"
+            size = f"larger than {MAX_SIZE:,} bytes"
+            odd = size if stat.S_ISREG(info.st_mode) else kind
+            self._stamp, self.problem = found, f"{contract.STATUS} is {odd}"
             return False
         return self._read(found)
 

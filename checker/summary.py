@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from checker.names import ALIASES, TRAIN_LOSS
 from checker.places import folders
 from checker.show import Line
 from checker.status import Status
-from checker.tail import Decoder
+from checker.tail import Decoder, Opened
 
 _TAIL = 1 << 16
 """Bytes of the end of a log in which the last loss is looked for."""
@@ -34,7 +33,10 @@ def _line(folder: Path, name: str) -> Line:
     status.refresh()
     document = status.document
     last, loss = _last_rows(folder / contract.METRICS)
-    found, severity, ended = _journaled(folder)
+    try:
+        found, severity, ended = _journaled(folder)
+    except (OSError, contract.Unreadable) as error:
+        found, severity, ended = f"journal unreadable: {str(error).rpartition('/')[2]}", Severity.WARNING, []
     running = status.state is contract.State.RUNNING
     state = str(status.state) if status.state else "status unreadable" if status.problem else "no status"
     named = process.parse(document)
@@ -58,15 +60,13 @@ def _line(folder: Path, name: str) -> Line:
 def _last_rows(path: Path) -> tuple[Row | None, str]:
     """The last row of a log and the last train loss in its end."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with Opened(path) as fd:
+            if fd is None:
+                return None, "-"
+            start = max(0, os.fstat(fd).st_size - _TAIL)
+            data = os.pread(fd, _TAIL, start)
     except OSError:
         return None, "-"
-    try:
-        info = os.fstat(fd)
-        start = max(0, info.st_size - _TAIL)
-        data = os.pread(fd, _TAIL, start) if stat.S_ISREG(info.st_mode) else b""
-    finally:
-        os.close(fd)
     if start:
         data = data.partition(b"\n")[2]
     found = [event for event in Decoder().feed(data) if isinstance(event, Row)]

@@ -170,7 +170,7 @@ class Tail:
             return None
         mark = len(self._mark)
         try:
-            fd = os.open(self._name, _FLAGS)
+            fd = os.open(self._name, _FLAGS | os.O_NOFOLLOW)
             try:
                 info = os.fstat(fd)
                 if (info.st_dev, info.st_ino) != self._id:
@@ -216,20 +216,21 @@ class Tail:
 
     def _glued(self) -> bool:
         """Whether more was written to the line that had been taken for the last one."""
-        with _Opened(self.path) as fd:
+        with Opened(self.path) as fd:
             return fd is not None and os.pread(fd, 1, self.offset) != b"\n"
 
     def _same_mark(self) -> bool:
         if not self._mark:
             return True
-        with _Opened(self.path) as fd:
+        with Opened(self.path) as fd:
             return fd is None or os.pread(fd, len(self._mark), self.offset - len(self._mark)) == self._mark
 
     def events(self, most: float = math.inf) -> Iterator[Row | Unreadable]:
         """What has been added since the last look, about `most` bytes of it."""
         self.more = False
         try:
-            with _Opened(self.path) as fd:
+            log = Opened(self.path)
+            with log as fd:
                 if fd is None:
                     yield from self._odd(os.stat(self.path))
                     return
@@ -250,7 +251,7 @@ class Tail:
                     self.offset += len(chunk)
                     self.more = info.st_size > self.offset >= end
                     self._mark = (self._mark + chunk[-_MARK:])[-_MARK:]
-                    yield from self._decoder.feed(chunk)
+                    yield from log.discreet(self._decoder.feed(chunk))
         except FileNotFoundError:
             self.missing = True
         except OSError as error:
@@ -273,21 +274,43 @@ class Tail:
             yield Unreadable(0, self.trouble)
 
 
-class _Opened:
-    """A regular file opened without ever waiting; None when it is something else."""
+class Opened:
+    """A log opened without ever waiting; None when it is no regular file.
+
+    A log may be a link to another disk. It is followed where whoever made it could read that file as well: it must be
+    their own, or the link be ours; and what is no row in it is not shown to anybody.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.fd = -1
+        self.linked = False
 
     def __enter__(self) -> int | None:
         try:
-            self.fd = os.open(self.path, _FLAGS)
+            self.fd = os.open(self.path, _FLAGS | os.O_NOFOLLOW)
         except OSError as error:
             if error.errno in (errno.ENXIO, errno.ENODEV):  # a socket, or a device without a driver
                 return None
-            raise
+            if error.errno not in (errno.ELOOP, errno.EMLINK):
+                raise
+            self._follow()
         return self.fd if stat.S_ISREG(os.fstat(self.fd).st_mode) else None
+
+    def _follow(self) -> None:
+        self.linked = True
+        self.fd = os.open(self.path, _FLAGS)
+        owner = os.fstat(self.fd).st_uid
+        if os.lstat(self.path).st_uid not in (owner, os.geteuid(), 0):
+            os.close(self.fd)
+            self.fd = -1
+            raise PermissionError(errno.EPERM, "is a link to a file of another user, which is not followed")
+
+    def discreet(self, events: Iterable[Row | Unreadable]) -> Iterator[Row | Unreadable]:
+        """`events`; of a line in a file that a link leads to, and that is no row, nobody is told how it begins."""
+        for event in events:
+            secret = self.linked and isinstance(event, Unreadable)
+            yield Unreadable(event.line, "holds no row") if secret else event
 
     def __exit__(self, *_: object) -> None:
         if self.fd >= 0:
@@ -306,7 +329,7 @@ def _kind(mode: int) -> str:
 def fingerprint(path: Path) -> str:
     """A short name for the run that a file tells of: a hash of its first line, which survives copying the folder."""
     try:
-        with _Opened(path) as fd:
+        with Opened(path) as fd:
             head = os.pread(fd, 1 << 16, 0) if fd is not None else b""
     except OSError:
         return ""

@@ -8,6 +8,10 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import contract
+
+_MANY_PARTS = re.compile(r"(?:\.[ \t]*[\w\"'-]{1,100}[ \t]*){64}")
+
 
 class NotToml(ValueError):
     """Text that is no TOML."""
@@ -18,13 +22,15 @@ class NotToml(ValueError):
 
 
 def document(text: str) -> dict[str, Any]:
-    """What `text` holds.
+    """What `text` holds; no table or list in it stands so deep that walking through it could fail.
 
     Raises:
         NotToml: with the line and the parser's reason.
     """
+    if many := _MANY_PARTS.search(text):  # the parser takes the square of their number
+        raise NotToml(text.count("\n", 0, many.start()) + 1, "a key has too many parts")
     try:
-        return tomllib.loads(text)
+        found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         where = re.search(r" \(at line (\d+), column \d+\)$", str(error))
         told = str(error)[: where.start()] if where else str(error).removesuffix(" (at end of document)")
@@ -33,7 +39,13 @@ def document(text: str) -> dict[str, Any]:
         raise NotToml(1, "nested too deeply") from None
     except ValueError as error:  # a number of thousands of digits, a day that does not exist
         raise NotToml(1, str(error)) from None
+    if contract.too_deep(found):
+        raise NotToml(1, "nested too deeply")
+    return found
 
+
+_LONGEST = 400
+"""Characters of a line that are looked at: nobody's key is longer, and looking takes their square."""
 
 _HEADER = re.compile(r"\s*\[\s*([A-Za-z_\"'][\w.\"' -]*?)\s*\]\s*(?:#.*)?$")
 _KEY = re.compile(r"\s*([A-Za-z_\"'][\w.\"' -]*?)\s*=")
@@ -43,7 +55,7 @@ def places(text: str) -> dict[tuple[str, ...], int]:
     """The line of every table and key, as far as they are written in the usual way: the parser does not say."""
     found: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
-    for number, one in enumerate(text.splitlines(), 1):
+    for number, one in enumerate((whole[:_LONGEST] for whole in text.splitlines()), 1):
         path: tuple[str, ...] = ()
         if header := _HEADER.match(one):
             path = table = _parts(header[1])

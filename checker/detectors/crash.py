@@ -57,6 +57,9 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     return _sighting(history, tick, "the process is gone while its status says running", limits)
 
 
+_ZOMBIE = "whoever started it has not taken note yet, and would learn its exit code"
+
+
 def _sighting(history: History, tick: Tick, told: str, limits: Limits) -> Sighting:
     failed = tick.state == "failed"
     silent = tick.now - tick.heartbeat_at if tick.heartbeat_at is not None and not failed else None
@@ -72,6 +75,7 @@ def _sighting(history: History, tick: Tick, told: str, limits: Limits) -> Sighti
             "last_row": history.index,
             "seconds_since_heartbeat": silent,
             "error": tick.error,
+            **({"zombie": _ZOMBIE} if tick.zombie else {}),
             **({"rank": first[0].rank, "rank_step": first[0].step} if first else {}),
         },
         against=tuple(_against(history, tick, first)),

@@ -57,6 +57,8 @@ class Limits:
     """SageMaker's StalledTrainingRule takes 30 minutes."""
     heartbeat_seconds: float = 10.0
     """Ten missed beats: the heartbeat is not going on."""
+    blocked_seconds: float = 5.0
+    """Uninterruptible sleep that is worth a word: a local disk answers in milliseconds, a busy one in seconds."""
     lost_seconds: float = 60.0
     """For how long another rank must be gone: torchrun ends the others itself within 30 s, and a rank 0 whose library
     notices fails with a better word than ours."""
@@ -107,6 +109,7 @@ def detect(history: History, limits: Limits) -> Sighting | None:
             "heartbeat_age": None if tick.heartbeat_at is None else tick.now - tick.heartbeat_at,
             "cpu_share": tick.busy,
             **({"excused_seconds": tick.excused} if tick.excused else {}),
+            **({"uninterruptible_seconds": tick.blocked} if _blocked(tick, limits) else {}),
             **(blame.evidence if blame else {}),
         },
         against=_against(tick, allowed, limits),
@@ -159,10 +162,19 @@ def _moves(tick: Tick, allowed: float) -> bool:
     return moved_at is not None and tick.now - moved_at - (tick.excused or 0.0) <= allowed
 
 
+def _blocked(tick: Tick, limits: Limits) -> bool:
+    return tick.blocked is not None and tick.blocked >= limits.blocked_seconds
+
+
 def _against(tick: Tick, allowed: float, limits: Limits) -> tuple[str, ...]:
     told = []
     if tick.life is Life.STOPPED:
         told.append("the process is suspended (SIGSTOP or a debugger): it can go on")
+    if _blocked(tick, limits):
+        told.append(
+            f"its main thread has been in uninterruptible sleep for {tick.blocked:.0f} s: it waits for a disk, a "
+            "network file system or a driver, and a signal may reach it only when that returns"
+        )
     if ranks.suspended(tick):
         told.append("a rank is suspended (SIGSTOP or a debugger): it can go on")
     if _moves(tick, allowed):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 import contract
-from checker import names, process
+from checker import jsonlines, names, process
 from checker.events import Life
 from checker.finding import Severity
 from checker.registry.files import MAX_SIZE, stamp
@@ -204,17 +204,20 @@ def _read(folder: str, stamps: Stamps) -> Entry:
     )
 
 
+_HUGE = re.compile(rb"\d{%d}" % contract.MOST_DIGITS)
+"""A number that the quick reader would hand on as it is, although nothing can be computed with it."""
+
+
 def read_object(path: str) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
         OSError: it cannot be read.
-        contract.Unreadable: it is no JSON object.
+        contract.Unreadable: it is no JSON object, or no plain file.
     """
-    with open(path, "rb") as file:
-        data = file.read()
+    data, _ = contract.read_plain(path)
     try:
-        found = from_json(data)
+        found = None if _HUGE.search(data) else from_json(data)
     except ValueError:
         return contract.decode_object(data, path)  # accepts a byte order mark, and says what is wrong
     return found if isinstance(found, dict) else contract.decode_object(data, path)
@@ -222,8 +225,9 @@ def read_object(path: str) -> dict[str, Any]:
 
 def note_of(folder: Path) -> contract.Hypothesis:
     """What a person wrote into `hypothesis.md`; nothing where there is no such file."""
-    with suppress(OSError):
-        return contract.Hypothesis.parse((folder / contract.HYPOTHESIS).read_text("utf-8-sig", "replace"))
+    with suppress(OSError, contract.Unreadable):
+        text, _ = contract.read_plain(folder / contract.HYPOTHESIS)
+        return contract.Hypothesis.parse(text.decode("utf-8-sig", "replace"))
     return contract.Hypothesis()
 
 
@@ -284,8 +288,9 @@ def _primary(declared: object, status: Mapping[str, Any], result: Mapping[str, A
 
 def _promoted(path: str) -> bool:
     """Whether the last word about a promotion is not that it was taken back."""
-    with suppress(OSError), open(path, "rb") as file:
-        acts = [act for line in file if (act := _parsed(line)).get("kind") in ("promoted", "revoked")]
+    with suppress(OSError, contract.Unreadable), jsonlines.opened(path) as file:
+        found = map(_parsed, jsonlines.lines_of(file))
+        acts = [act for act in found if act.get("kind") in ("promoted", "revoked")]
         return bool(acts) and in_force(acts[-1])
     return False
 
@@ -305,8 +310,8 @@ def _top_finding(path: str) -> tuple[dict[str, Any] | None, str]:
     """
     forced = ""
     still: dict[tuple[str, Any], dict[str, Any]] = {}
-    with open(path, "rb") as file:
-        for line in file:
+    with jsonlines.opened(path) as file:
+        for line in jsonlines.lines_of(file):
             # Most lines are acts and looks at the clock; telling them apart does not need a parser.
             kind = _kind(line)
             if kind is None:

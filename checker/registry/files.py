@@ -10,8 +10,7 @@ from pathlib import Path
 
 import contract
 
-MAX_SIZE = 1 << 24
-"""Bytes of a record. It has a few KB; a larger file is not read."""
+MAX_SIZE = contract.RECORD_SIZE
 
 
 def stamp(path: str, limit: int | None = MAX_SIZE) -> contract.Stamp | None:
@@ -22,9 +21,11 @@ def stamp(path: str, limit: int | None = MAX_SIZE) -> contract.Stamp | None:
         OSError: the folder cannot be entered.
     """
     try:
-        info = os.stat(path)
+        info = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    if stat.S_ISLNK(info.st_mode):
+        raise contract.Unreadable(f"{path}: is a symbolic link, which is not followed here")
     if not stat.S_ISREG(info.st_mode):
         raise contract.Unreadable(f"{path}: is no regular file; move it away")
     if limit is not None and info.st_size > limit:
@@ -39,7 +40,9 @@ def content(path: Path) -> bytes | None:
         contract.Unreadable: it cannot be read, and why.
     """
     try:
-        return path.read_bytes() if stamp(str(path)) else None
+        return contract.read_plain(path)[0]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
         raise contract.Unreadable(f"{path}: cannot be read ({error.strerror or error})") from None
 
@@ -54,8 +57,24 @@ def hashes(checkpoint: Path) -> list[str]:
     return re.findall(r"\b[0-9a-f]{64}\b", text.decode("ascii", "replace"))
 
 
-def digest(path: Path) -> str | None:
+def inside(folder: Path, path: object) -> Path | None:
+    """Where a file that a record names lies, if that is inside its run folder; None for anything else.
+
+    The folder of the checkpoints may itself be a link, to a larger disk; nothing else leads out.
+    """
+    if not isinstance(path, str) or not path or "\0" in path:
+        return None
+    place = os.path.normpath(os.path.join(folder, path))
+    homes = (folder, folder / contract.CHECKPOINTS)
+    real = os.path.realpath(place)
+    within = os.path.relpath(place, folder).split(os.sep)[0] != os.pardir
+    return Path(place) if within and any(real.startswith(os.path.realpath(home) + os.sep) for home in homes) else None
+
+
+def digest(path: Path | None) -> str | None:
     """The SHA-256 of a file; None where there is no regular file that can be read."""
+    if path is None:
+        return None
     try:
         if not path.is_file():
             return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,13 +13,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import contract
-from checker import mask
+from checker import mask, tomltext
 from checker.registry import planned, record
 from checker.registry.catalog import Entry, natural
 from checker.registry.files import stamp
 
 ALIKE = 0.9
 """Jaccard similarity of two ideas from which one counts as the other said again (zero-operators' dead-end check)."""
+
+_LONGEST_NUMBER = 1000
+"""Bits of a whole number; with longer ones nothing can be computed, and no setting has one."""
 
 _WORD = re.compile(r"[<>=]+|[+-]?\w+(?:[._-]\w+)*")
 
@@ -73,13 +75,15 @@ def _ideas(path: str) -> Sequence[planned.Idea]:
 @lru_cache(maxsize=1 << 14)
 def _ideas_in(path: str, _stamp: contract.Stamp) -> tuple[planned.Idea, ...]:
     """The ideas in a file with this stamp."""
-    return tuple(planned.ideas(Path(path).read_text("utf-8", "replace")))
+    return tuple(planned.ideas(contract.read_plain(path)[0].decode("utf-8", "replace")))
 
 
 @lru_cache(maxsize=1 << 14)
 def _change(toml: str) -> Mapping[str, Any]:
-    with suppress(tomllib.TOMLDecodeError):
-        return dict(record.flat(tomllib.loads(toml)))
+    with suppress(tomltext.NotToml):
+        change = dict(record.flat(tomltext.document(toml)))
+        huge = any(isinstance(value, int) and value.bit_length() > _LONGEST_NUMBER for value in change.values())
+        return {} if huge else change
     return {}
 
 

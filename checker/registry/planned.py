@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from checker import tomltext
+
 Value = float | int | str | list[float]
 """What a setting is changed to."""
 
@@ -19,7 +21,7 @@ PROVISIONAL = "The run is not over: these suggestions and their numbers may stil
 _MARKER = re.compile(rb"^(?:\xef\xbb\xbf)?<!-- checker: (begin|end) -->(?=[ \t]*\r?$)", re.MULTILINE)
 _SECTION = re.compile(r"^##\s+(exp-\d+(?:\.\d+)?|\S+\.\d+)(?![\w.])", re.IGNORECASE)
 _BY_HAND = re.compile(r"^##\s+(\S+), by hand\s*$")
-_BULLET = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+(.*\S)")
+_BULLET = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+(?=\S)(.*\S)")
 
 
 class Idea(NamedTuple):
@@ -29,6 +31,11 @@ class Idea(NamedTuple):
     text: str
     toml: str = ""
     """The change of the configuration; empty where none is given."""
+
+
+def heading(folder: str) -> str:
+    """A folder's name as a heading holds it: what has a meaning in Markdown, or none at all, becomes a dash."""
+    return re.sub(r"[^\w.+-]+", "-", folder)[:100] or "-"
 
 
 def ideas(text: str) -> list[Idea]:
@@ -123,4 +130,4 @@ def toml(change: Mapping[str, Value]) -> str:
 def _literal(value: Value) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    return tomltext.written(value) if isinstance(value, str) else repr(value)

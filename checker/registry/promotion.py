@@ -19,6 +19,7 @@ import contract
 from checker import rows
 from checker.registry.catalog import Entry, mapping
 from checker.registry.files import digest, hashes
+from checker.registry.files import inside as contains
 from checker.registry.lineage import Family
 from checker.registry.policy import Promotion
 from checker.registry.record import Document, Record, read
@@ -89,7 +90,8 @@ def gate(entry: Entry, beside: Sequence[Entry], name: str, policy: Promotion, no
 def _place(folder: Path, name: str) -> tuple[str, bool]:
     """Where a checkpoint lies in its folder, and whether it does: another experiment's is none of this one's."""
     if name in ("best", "last"):
-        return f"{contract.CHECKPOINTS}/{name}.pt", True
+        name = f"{contract.CHECKPOINTS}/{name}.pt"
+        return name, contains(folder, name) is not None
     home = os.path.realpath(folder)
     real = os.path.realpath(os.path.join(home, name))
     inside = real.startswith(home + os.sep)
@@ -326,5 +328,5 @@ def revoke(entry: Entry, reason: str) -> Document | None:
 
 def _append(entry: Entry, content: Document) -> Document:
     document = {"v": contract.FORMAT, "at": contract.now(), **content}
-    contract.append_line(Path(entry.folder) / contract.PROMOTIONS, document, sync=True)
+    contract.append_line(Path(entry.folder) / contract.PROMOTIONS, document, sync=True, follow=False)
     return document

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -61,9 +60,11 @@ def read(folder: Path) -> Record:
 
 def _object(path: Path, faults: list[str]) -> Document:
     try:
-        return read_object(str(path)) if content(path) is not None else {}
+        return read_object(str(path)) if stamp(str(path)) is not None else {}
     except contract.Unreadable as error:
         faults.append(str(error).replace(f"{path.parent}/", ""))
+    except OSError as error:
+        faults.append(f"{path.name}: cannot be read ({error.strerror or error})")
     return {}
 
 
@@ -77,12 +78,8 @@ def _lines(path: Path, faults: list[str]) -> Iterator[Document]:
         if not line.strip():
             continue
         try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
-            found = None
-        if isinstance(found, dict):
-            yield found
-        else:
+            yield contract.decode_object(line, path.name)
+        except contract.Unreadable:
             faults.append(f"{path.name}:{number}: is no JSON object")
 
 

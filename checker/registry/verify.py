@@ -13,7 +13,7 @@ import contract
 from checker import process, tail
 from checker.events import Life, Row, Unreadable
 from checker.registry.catalog import Entry, mapping
-from checker.registry.files import digest, hashes
+from checker.registry.files import digest, hashes, inside
 from checker.registry.lineage import Family
 from checker.registry.record import Record, read
 
@@ -162,10 +162,11 @@ def _metrics(entry: Entry, record: Record) -> Iterator[Check]:
 def _events(path: Path) -> Iterator[Row | Unreadable]:
     """Every line of a log; one that is torn at the end is a line too."""
     decoder = tail.Decoder()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            yield from decoder.feed(block)
-    yield from decoder.feed(b"\n")
+    log = tail.Opened(path)
+    with log as fd:
+        while fd is not None and (block := os.read(fd, 1 << 20)):
+            yield from log.discreet(decoder.feed(block))
+    yield from log.discreet(decoder.feed(b"\n"))
 
 
 def _checkpoints(record: Record) -> Iterator[Check]:
@@ -176,7 +177,7 @@ def _checkpoints(record: Record) -> Iterator[Check]:
                 told = "vouches for a checkpoint that is not there"
                 yield _bad(f"{contract.CHECKPOINTS}/{path.name}", told)
         elif path.is_file() and not path.name.startswith(".") and not _is_note(path):
-            yield from _read_through(f"{contract.CHECKPOINTS}/{path.name}", _checkpoint(path))
+            yield from _read_through(f"{contract.CHECKPOINTS}/{path.name}", _checkpoint(record.folder, path))
 
 
 def _is_note(path: Path) -> bool:
@@ -184,8 +185,12 @@ def _is_note(path: Path) -> bool:
     return path.suffix == ".json" and path.with_suffix(".pt").exists()
 
 
-def _checkpoint(path: Path) -> Iterator[Check]:
-    name, known, found = f"{contract.CHECKPOINTS}/{path.name}", hashes(path), digest(path)
+def _checkpoint(folder: Path, path: Path) -> Iterator[Check]:
+    name = f"{contract.CHECKPOINTS}/{path.name}"
+    if inside(folder, name) is None:
+        yield _bad(name, "is a link that leads out of the folder; it is not followed")
+        return
+    known, found = hashes(path), digest(path)
     if found is None:
         yield _bad(name, "cannot be read")
     elif not known:
@@ -227,7 +232,8 @@ def _contradictions(entry: Entry, record: Record) -> Iterator[str]:
     if record.experiment and document.get("oracle_tier") != tier:
         yield f"claims tier {document.get('oracle_tier')}, its value reaches {tier}"
     checkpoint = mapping(document.get("checkpoint"))
-    if checkpoint.get("path") and not (record.folder / str(checkpoint["path"])).is_file():
+    place = inside(record.folder, checkpoint.get("path"))
+    if checkpoint.get("path") and (place is None or not place.is_file()):
         yield f"its checkpoint {checkpoint['path']} is not there"
     for part in ("config", "code", "data"):
         before = mapping(record.experiment.get("fingerprints")).get(part)
@@ -239,7 +245,7 @@ def _contradictions(entry: Entry, record: Record) -> Iterator[str]:
 def _evaluations(record: Record) -> Iterator[Check]:
     for entry in record.evaluations:
         checkpoint = mapping(entry.get("checkpoint"))
-        found = digest(record.folder / str(checkpoint.get("path")))
+        found = digest(inside(record.folder, checkpoint.get("path")))
         name = f"{contract.EVALUATIONS} {entry.get('id')}"
         if found is None:
             yield _bad(name, f"its checkpoint {checkpoint.get('path')} is not there any more, or cannot be read")
@@ -261,7 +267,8 @@ def _reports(entry: Entry, record: Record) -> Iterator[Check]:
     kept = record.promoted
     if kept is not None:
         checkpoint = mapping(kept.get("checkpoint"))
-        whole = digest(record.folder / str(checkpoint.get("path"))) == checkpoint.get("sha256")
+        found = digest(inside(record.folder, checkpoint.get("path")))
+        whole = found is not None and found == checkpoint.get("sha256")
         told = f"{checkpoint.get('path')} is {'' if whole else 'not '}the file that was promoted"
         yield Check(contract.PROMOTIONS, whole, told)
 

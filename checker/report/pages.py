@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -127,7 +128,7 @@ def write(
             title=not planned.has_title(old),
             remark=planned.PROVISIONAL if items and not over else "",
             suggestions=[*numbered, *done],
-            by_hand_title=f"{folder.name}, by hand" if by_hand else "",
+            by_hand_title=f"{planned.heading(folder.name)}, by hand" if by_hand else "",
             by_hand=by_hand,
             nothing="" if items or done else _NOTHING,
         )
@@ -135,8 +136,16 @@ def write(
 
 
 def _read(path: Path) -> bytes:
+    """The `next.md` that there is, with what a person wrote there.
+
+    Raises:
+        OSError: it cannot be read, so that nothing may take its place; or it is a link, a pipe or huge.
+    """
     with suppress(FileNotFoundError):
-        return path.read_bytes()
+        try:
+            return contract.read_plain(path)[0]
+        except contract.Unreadable as error:
+            raise OSError(errno.EINVAL, str(error).removeprefix(f"{path}: "), str(path)) from None
     return b""
 
 
@@ -174,7 +183,7 @@ def _suggested(
     findings: Sequence[Finding], experiment: contract.Experiment, case: judge.Case, old: bytes, folder: Path
 ) -> tuple[list[Item], list[Item]]:
     """What to try next; and what was suggested here before and has been tried since, which keeps its name."""
-    trials, known = _Trials(folder), planned.named(old, folder.name)
+    trials, known = _Trials(folder), planned.named(old, planned.heading(folder.name))
     fresh = remedies.suggest(findings, experiment, case.history, lambda change: trials.of(change) is not None)
     all_ = remedies.suggest(findings, experiment, case.history)
     done = [
@@ -182,7 +191,7 @@ def _suggested(
         for item in all_
         if mask.markdown(item.idea, 300) in known and item.change and (trial := trials.of(item.change))
     ]
-    items = _items([*fresh, *(item for item, _ in done)], old, folder.name)
+    items = _items([*fresh, *(item for item, _ in done)], old, planned.heading(folder.name))
     told = [replace(item, tried=_came_of(trial)) for item, (_, trial) in zip(items[len(fresh) :], done, strict=True)]
     return items[: len(fresh)], told
 

@@ -39,10 +39,13 @@ def page(template: str, view: Any) -> str:
 def put(path: Path, data: bytes) -> None:
     """Writes `data`, unless the file holds just that: a watcher should wake up for news only.
 
+    A link, a pipe or whatever else lies there is replaced by the page; what a link points at is neither read nor
+    touched.
+
     Raises:
         OSError: the folder cannot be written.
     """
-    with suppress(FileNotFoundError):
-        if path.read_bytes() == data:
+    with suppress(FileNotFoundError, contract.Unreadable):
+        if contract.read_plain(path, len(data))[0] == data:
             return
     contract.replace(path, data, sync=False)  # made of what the journal and the log say, and can be made again

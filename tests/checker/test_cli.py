@@ -211,7 +211,7 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2Jred\x1b[31m [bold]x[/]\r\n\u202egpj\x9b5n\x00"
 
 
 def test_a_log_cannot_steer_the_terminal(call, tmp_path):
-    assert clean(HOSTILE) == "red [bold]x[/] gpj 5n"
+    assert clean(HOSTILE) == "red [bold]x[/] gpj"
     line = show.line(Notice(HOSTILE, HOSTILE, Severity.CRITICAL, HOSTILE))
     assert not set(line) & set("\x1b\r\n\x07\x9b\x00\u202e")
     folder = Folder(tmp_path / "exp", HOSTILE, time.time()).rows(2.0, phase=HOSTILE).status(phase=HOSTILE, step=HOSTILE)

@@ -750,3 +750,29 @@ def test_a_last_line_without_newline_counts_when_the_run_is_over(tmp_path, end, 
     assert len(told) == len(watcher.run.unreadable) == int(bool(unreadable) if over else mode is Mode.JUDGE)
     if over and unreadable:
         assert told == ["metrics.jsonl line 11: the file ends in an unfinished line (22 bytes)"]
+
+
+def unwritable(folder):
+    """Nobody may ask this run: its lock file is a way out of the folder."""
+    (folder.path / f".{contract.STATUS}.lock").unlink(missing_ok=True)
+    (folder.path / f".{contract.STATUS}.lock").symlink_to("/nowhere")
+
+
+def test_a_status_that_cannot_be_written_is_told_once_and_asked_again_when_it_can(tmp_path):
+    folder = doomed(tmp_path)
+    unwritable(folder)
+    watcher = Watcher(folder).turns(30)
+    assert folder.acts() == ["looked-again", "cannot"]
+    assert "cannot be written" in folder.journal("act")[-1]["why"]
+    (folder.path / f".{contract.STATUS}.lock").unlink()
+    watcher.turns(6)
+    assert folder.acts() == ["looked-again", "cannot", "requested"]
+
+
+def test_a_request_that_vanished_and_cannot_be_made_again_is_told_once(tmp_path):
+    folder = doomed(tmp_path)
+    watcher = Watcher(folder).turn()
+    unwritable(folder)
+    contract.replace(folder.path / contract.STATUS, contract.encode({**folder.document(), "kill": None}))
+    watcher.turns(30)
+    assert folder.acts() == ["looked-again", "requested", "cannot"]

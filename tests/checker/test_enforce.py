@@ -16,10 +16,14 @@ ASKED = Seen(state=State.RUNNING, standing=True, life=Life.ALIVE)
 FRESH = replace(ASKED, standing=False)
 
 
-def pursuit(rule="nonfinite", grace=30.0, saving_at=None, **done):
+SUSPENDED = replace(ASKED, life=Life.STOPPED)
+LEFT = replace(ASKED, life=Life.GONE, workers_live=True)
+
+
+def pursuit(rule="nonfinite", grace=30.0, saving_at=None, suspended_at=None, **done):
     kill = contract.Kill(id="k", reason="x", rule=rule, run_id="r", grace_seconds=grace)
     steps = {Did[name.upper()]: at for name, at in done.items()}
-    return Pursuit("f", kill, rule, steps, saving_at=saving_at)
+    return Pursuit("f", kill, rule, steps, saving_at=saving_at, suspended_at=suspended_at)
 
 
 ROUTE = {
@@ -36,6 +40,8 @@ ROUTE = {
     "no status file": (pursuit(), 0, replace(FRESH, state=None), Did.CANNOT),
     "no status file, told": (pursuit(cannot=0), 5, replace(FRESH, state=None), None),
     "status file came after all": (pursuit(cannot=0), 5, FRESH, Did.REQUESTED),
+    "could not be written": (pursuit(looked_again=0, cannot=0), 4.9, FRESH, None),
+    "could not be written, tried again": (pursuit(looked_again=0, cannot=0), 5, FRESH, Did.REQUESTED),
     # waiting for the answer
     "patience": (pursuit(requested=0), 29.9, ASKED, None),
     "answered": (pursuit(requested=0), 1, replace(ASKED, acked=True, standing=False), Did.ACKNOWLEDGED),
@@ -66,6 +72,35 @@ ROUTE = {
     "kill did not help": (pursuit(requested=0, sigterm=30, sigkill=40), 50, ASKED, Did.UNANSWERED),
     "only asking is possible": (pursuit(requested=0, cannot=30), 500, ASKED, None),
     "only asking is possible, vanished": (pursuit(requested=0, cannot=30), 500, FRESH, Did.REASSERTED),
+    # a run that is suspended
+    "suspended": (pursuit(requested=0), 29.9, replace(ASKED, life=Life.STOPPED), None),
+    "suspended, no answer": (pursuit(requested=0), 30, replace(ASKED, life=Life.STOPPED), Did.SUSPENDED),
+    "suspended, told": (pursuit(requested=0, suspended=30), 500, replace(ASKED, life=Life.STOPPED), None),
+    "suspended after SIGTERM": (pursuit(requested=0, sigterm=30, suspended=31), 90, SUSPENDED, None),
+    "goes on, has its whole patience": (pursuit(requested=0, suspended=30, suspended_at=500), 529, ASKED, None),
+    "goes on, no answer": (pursuit(requested=0, suspended=30, suspended_at=500), 530, ASKED, Did.SIGTERM),
+    # what it leaves behind
+    "left behind by one that obeyed": (pursuit(requested=0, acknowledged=1), 2, LEFT, Did.STOPPED),
+    "left behind by one that said goodbye": (
+        pursuit(requested=0, sigterm=30),
+        60,
+        replace(LEFT, state=State.KILLED),
+        Did.STOPPED,
+    ),
+    "left behind, has time to notice": (pursuit(requested=0, sigterm=30), 39.9, LEFT, None),
+    "left behind": (pursuit(requested=0, sigterm=30), 40, LEFT, Did.WORKERS_SIGTERM),
+    "left behind by one killed": (pursuit(requested=0, sigterm=30, sigkill=40), 49.9, LEFT, None),
+    "left behind, asked": (pursuit(requested=0, sigterm=30, workers_sigterm=40), 49.9, LEFT, None),
+    "left behind, deaf": (pursuit(requested=0, sigterm=30, workers_sigterm=40), 50, LEFT, Did.WORKERS_SIGKILL),
+    "left behind, killed": (pursuit(requested=0, sigterm=30, workers_sigkill=50), 59, LEFT, None),
+    "left behind, undead": (pursuit(requested=0, sigterm=30, workers_sigkill=50), 60, LEFT, Did.STOPPED),
+    "left behind, another run now": (
+        pursuit(requested=0, sigterm=30),
+        40,
+        replace(LEFT, foreign=True),
+        Did.WORKERS_SIGTERM,
+    ),
+    "nothing left behind": (pursuit(requested=0, sigterm=30), 31, replace(LEFT, workers_live=False), Did.STOPPED),
     # a run that answered
     "saves itself": (pursuit(requested=0, acknowledged=1), 30.9, ASKED, None),
     "saves itself too long": (pursuit(requested=0, acknowledged=1), 31, ASKED, Did.SIGTERM),
@@ -93,7 +128,8 @@ def test_the_step_that_is_due(chase, now, seen, due):
 @pytest.mark.parametrize(("chase", "now", "seen", "due"), ROUTE.values(), ids=ROUTE.keys())
 def test_an_observer_never_begins(chase, now, seen, due):
     if Did.REQUESTED not in chase.done:
-        expected = Did.OBSERVED if due in (Did.REQUESTED, Did.CANNOT) or seen.state is None else due
+        would = due in (Did.REQUESTED, Did.CANNOT) or seen.state is None or Did.CANNOT in chase.done
+        expected = Did.OBSERVED if would else due
         assert next_act(chase, now, seen, observe=True) is expected
 
 

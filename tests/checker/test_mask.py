@@ -20,6 +20,11 @@ SECRETS = {
     "github oauth": "gho_" + MIXED[:36],
     "github fine-grained": "github_pat_" + MIXED[:22] + "_" + MIXED + MIXED[:11],
     "slack": "xoxb-123456789012-123456789012-" + MIXED[:24],
+    "gitlab": "glpat-" + MIXED[:20],
+    "npm": "npm_" + MIXED[:36],
+    "pypi": "pypi-AgEIcHlwaS5vcmc" + MIXED * 3,
+    "nvidia": "nvapi-" + MIXED + MIXED[:16],
+    "wandb": "wandb_v1_" + MIXED,
     "hugging face": "hf_" + (string.ascii_letters * 2)[:34],
     "json web token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTYifQ.SflKxwRJSMeKKF2QT4fwpM",
     "private key": "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY-----",
@@ -47,6 +52,8 @@ NAMED = {
     "bearer": ("Authorization: Bearer abcdef0123456789abcdef", "Authorization: Bearer [SECRET]"),
     "url": ("https://me:hunter2@example.org/repo.git", "https://me:[SECRET]@example.org/repo.git"),
     "password": ("DB_PASSWORD=correcthorse", "DB_PASSWORD=[SECRET]"),
+    "the shortest": ("passwd=12345678", "passwd=[SECRET]"),
+    "the shortest url": ("://a:b@c", "://a:[SECRET]@c"),
 }
 
 
@@ -71,6 +78,10 @@ def test_a_credential_known_by_its_name_is_masked(text, shown):
         "https://example.org:8080/a@b",
         "tokens=123456789 token_accuracy=0.98765432",
         "val/loss_epoch",
+        "wandb_v1_project_name",
+        "npm_install_of_everything_that_there_is_here",
+        "pypi-mirror-of-2026",
+        "glpat-short",
     ],
 )
 def test_a_look_alike_stays(text):

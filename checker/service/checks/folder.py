@@ -179,7 +179,7 @@ def locks(place: Place) -> Answer:
 def exchange(place: Place) -> Answer:
     """Whether a status file can be swapped without losing what another hand wrote in the same moment."""
     with _Probe(place.root) as one, _Probe(place.root) as other:
-        if contract._exchange(one.path, other.path):  # noqa: SLF001  # the very call that an edit makes
+        if contract.exchange(one.path, other.path):  # the very call that an edit makes
             return ok("two files can be exchanged in one step")
     text = "files cannot be exchanged in one step: an edit of a status file in the very moment of a kill may be lost"
     return warn(text, "nothing; a lost request is made again. Linux 3.15 and ext4, xfs, btrfs or tmpfs can do it")
