@@ -7,9 +7,14 @@ since been replaced, and stay as history.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +29,40 @@ Entry = dict[str, Any]
 
 
 class Journal:
-    """The open journal of one run folder; the file is made by the first entry."""
+    """The journal of one run folder; the file is made by the first entry.
+
+    It is opened anew for each entry. Entries are rare, ten thousand runs would be as many open files, and a folder that
+    was deleted and made again has another file under the same name: evidence written to the old one would be lost.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / contract.FINDINGS
-        self._appender: contract.Appender | None = None
 
     def write(self, kind: str, content: Mapping[str, Any], *, sync: bool = False) -> Entry:
-        """Appends one entry and returns it; `sync` waits until it would survive a power cut."""
+        """Appends one entry and returns it; `sync` waits until it would survive a power cut.
+
+        Raises:
+            OSError: it could not be written; a pipe or a device under this name keeps no evidence either.
+        """
+        size = 0
+        with suppress(FileNotFoundError):
+            info = os.stat(self.path)
+            size = info.st_size
+            if not stat.S_ISREG(info.st_mode):
+                raise OSError(errno.EINVAL, "is no regular file; move it away", str(self.path))
         entry = {"v": contract.FORMAT, "kind": kind, **content, "at": contract.now()}
-        if self._appender is None:
-            self._appender = contract.Appender(self.path)
-        self._appender.append(entry, sync=sync)
+        try:
+            contract.append_line(self.path, entry, sync=sync)
+        except OSError:
+            self._take_back(size)
+            raise
         return entry
 
-    def close(self) -> None:
-        if self._appender is not None:
-            self._appender.close()
-            self._appender = None
+    def _take_back(self, size: int) -> None:
+        """Removes what of a line still fitted on a full disk: it will be written again, as a whole."""
+        with suppress(OSError):
+            if os.stat(self.path).st_size > size:
+                os.truncate(self.path, size)
 
 
 @dataclass
@@ -80,10 +101,13 @@ def _entry(line: bytes) -> Entry | None:
     return found if isinstance(found, dict) and isinstance(found.get("kind"), str) else None
 
 
-def recall(folder: Path, file: str) -> Past:
-    """The past of the metrics file whose fingerprint is `file`; empty when the journal is about another one."""
+def recall(folder: Path, file: str, owed: Iterable[Entry] = ()) -> Past:
+    """The past of the metrics file whose fingerprint is `file`; empty when the journal is about another one.
+
+    `owed` are entries that could not be written yet.
+    """
     past = Past()
-    for entry in entries(folder):
+    for entry in chain(entries(folder), owed):
         if entry is None:
             past.unreadable += 1
         elif entry["kind"] == "file":
@@ -92,6 +116,42 @@ def recall(folder: Path, file: str) -> Past:
             _recall_one(past, entry)
     # A journal that began before the first row knows no fingerprint yet, and goes with whatever came.
     return past if past.file in (None, "", file) else Past()
+
+
+_LAST = 1 << 16
+"""Bytes from the end of a journal in which its last word stands."""
+
+_ENDS = ("stopped", "recovered-before-act", "observed", "unanswered")
+"""Acts after which nothing more is done about a finding."""
+
+
+def settled(folder: Path, status: Mapping[str, Any]) -> bool:
+    """Whether the end of the run that `status` tells of was judged, and every stop that was asked for came to its end.
+
+    A checker that was killed between a report and that leaves it to its successor.
+    """
+    last = _last(folder)
+    going: set[Any] = set()
+    for entry in last:
+        if entry.get("act") == "requested":
+            going.add(entry.get("finding"))
+        elif entry.get("act") in _ENDS:
+            going.discard(entry.get("finding"))
+    looks = [entry for entry in last if entry["kind"] == "tick" and entry.get("final") is True]
+    return not going and any(look.get("run_id") == status.get("run_id") for look in looks)
+
+
+def _last(folder: Path) -> list[Entry]:
+    """The entries at the end of a journal."""
+    path = folder / contract.FINDINGS
+    try:
+        if not path.is_file():
+            return []
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST))
+            return [entry for line in file if (entry := _entry(line)) is not None]
+    except OSError:
+        return []
 
 
 def _recall_one(past: Past, entry: Entry) -> None:
