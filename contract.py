@@ -16,6 +16,7 @@ import math
 import os
 import re
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -681,6 +682,31 @@ def _exchange(one: Path, other: Path) -> bool:
     return bool(rename(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0)
 
 
+STATUS_MAX = 1 << 24
+"""Bytes. A status file has a few KB; what is larger is none."""
+
+
+def _regular(path: Path) -> tuple[bytes, os.stat_result]:
+    """What a file holds that anybody may have put there: a pipe would be waited for for ever, a device read for ever.
+
+    Raises:
+        Unreadable: it is no regular file, or none of the size of a status file.
+        OSError: it cannot be opened or read.
+    """
+    waits_not = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        fd = os.open(path, os.O_RDONLY | waits_not)
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ENODEV):  # a socket, or a device without a driver
+            raise Unreadable(f"{path}: not a regular file of at most {STATUS_MAX:,} bytes") from None
+        raise
+    with open(fd, "rb") as file:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode) or info.st_size > STATUS_MAX:
+            raise Unreadable(f"{path}: not a regular file of at most {STATUS_MAX:,} bytes")
+        return file.read(STATUS_MAX), info
+
+
 class StatusBusy(OSError):
     """The status file is being saved by someone else this very moment; try again a little later."""
 
@@ -704,7 +730,7 @@ class StatusFile:
             Unreadable: the file does not hold one JSON object (perhaps it is being saved).
         """
         try:
-            return decode_object(self.path.read_bytes(), str(self.path))
+            return decode_object(_regular(self.path)[0], str(self.path))
         except FileNotFoundError:
             return None
 
@@ -746,15 +772,15 @@ class StatusFile:
     def _open_for_edit(self) -> tuple[dict[str, Any], Stamp | None]:
         """The document to edit and the stamp of the file it came from (None: there is no file)."""
         try:
-            with self.path.open("rb") as file:
-                data = file.read()
-                info = os.fstat(file.fileno())
+            data, info = _regular(self.path)
         except FileNotFoundError:
             return {}, None
+        except Unreadable as error:
+            raise OSError(errno.EINVAL, str(error).removeprefix(f"{self.path}: "), str(self.path)) from None
         try:
             return decode_object(data, str(self.path)), _content_stamp(info)
         except Unreadable as error:
-            if time.time() - info.st_mtime < _HALF_SAVED_SECONDS:
+            if abs(time.time() - info.st_mtime) < _HALF_SAVED_SECONDS:  # a clock set back would make it young for long
                 raise StatusBusy(errno.EBUSY, str(error)) from None
             aside = self.path.with_name(f"{STATUS}.unreadable-{int(info.st_mtime)}")
             os.replace(self.path, aside)
@@ -801,7 +827,7 @@ class StatusFile:
         deadline = time.monotonic() + _LOCK_SECONDS
         while True:
             try:
-                return decode_object(path.read_bytes(), str(path))
+                return decode_object(_regular(path)[0], str(path))
             except Unreadable:
                 if time.monotonic() > deadline:
                     return {}
@@ -878,11 +904,18 @@ def process_started(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+_BOOT: list[str] = []
+
+
 def boot_id() -> str | None:
-    """A name for this boot of this machine; None where the system has none."""
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return None
+    """A name for this boot of this machine; None where the system has none.
+
+    It is read once: a process that has run out of file descriptors still knows which boot it lives in.
+    """
+    if not _BOOT:
+        with suppress(OSError):
+            _BOOT.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    return _BOOT[0] if _BOOT else None
 
 
 def this_process() -> Process:

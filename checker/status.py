@@ -12,8 +12,7 @@ import contract
 from checker import rows
 from checker.events import Life, Tick
 
-MAX_SIZE = 1 << 24
-"""Bytes. A status file has a few KB; a larger one is not read."""
+MAX_SIZE = contract.STATUS_MAX
 
 
 class Status:
@@ -25,15 +24,21 @@ class Status:
         """The last readable document; empty while there is none."""
         self.problem: str | None = None
         """Why the file that is there cannot be read; None while it can, or while there is none."""
+        self.blind = False
+        """It cannot even be looked at, so that nobody knows whether it has changed."""
         self._stamp: contract.Stamp | None = None
 
     def refresh(self) -> bool:
         """Reads the file if it has changed since; True when there is a new document."""
         try:
             info = os.stat(self.file.path)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             changed, self.document, self._stamp, self.problem = bool(self.document), {}, None, None
+            self.blind = False
             return changed
+        except OSError as error:
+            return self._cannot(error)
+        self.blind = False
         found = contract.stamp(info)
         if found == self._stamp:
             return False
@@ -50,11 +55,15 @@ class Status:
             self.problem = f"{contract.STATUS} cannot be read: {str(error).removeprefix(f'{self.file.path}: ')}"
             return False
         except OSError as error:
-            self.problem = f"{contract.STATUS} cannot be read: {error.strerror or error}"
-            return False
+            return self._cannot(error)
         self._stamp, self.problem = found, None
         self.document = document or {}
         return True
+
+    def _cannot(self, error: OSError) -> bool:
+        """Leaves the old document in force: what cannot be seen is not gone."""
+        self.problem, self.blind = f"{contract.STATUS} cannot be read: {error.strerror or error}", True
+        return False
 
     @property
     def state(self) -> contract.State | None:

@@ -121,7 +121,6 @@ def write(
         by_hand=by_hand,
     )
     render.put(folder / contract.CURVE, curve.svg(case.history, faults).encode())
-    render.put(folder / contract.DIAGNOSIS, render.page("diagnosis.md.j2", view).encode())
     if items or done or planned.split(old):
         following = Next(
             title=not planned.has_title(old),
@@ -132,11 +131,13 @@ def write(
             nothing="" if items or done else _NOTHING,
         )
         render.put(folder / contract.NEXT, planned.marked(old, render.page("next.md.j2", following)))
+    # The last one: whoever finds it newer than the run, as a restarted checker does, may count on the others.
+    render.put(folder / contract.DIAGNOSIS, render.page("diagnosis.md.j2", view).encode())
 
 
 def _read(path: Path) -> bytes:
     with suppress(FileNotFoundError):
-        return path.read_bytes()
+        return path.read_bytes() if path.is_file() else b""  # a pipe would be waited for for ever
     return b""
 
 

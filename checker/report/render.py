@@ -39,10 +39,12 @@ def page(template: str, view: Any) -> str:
 def put(path: Path, data: bytes) -> None:
     """Writes `data`, unless the file holds just that: a watcher should wake up for news only.
 
+    What is no file, such as a pipe, is not read, which could last for ever: it gives way to the page.
+
     Raises:
         OSError: the folder cannot be written.
     """
     with suppress(FileNotFoundError):
-        if path.read_bytes() == data:
+        if path.is_file() and path.read_bytes() == data:
             return
     contract.replace(path, data)
