@@ -7,6 +7,7 @@ that was checked, so it cannot be exchanged in between.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -101,6 +102,15 @@ def signal_if_same(process: contract.Process | None, signum: int) -> str | None:
         if handle >= 0:
             os.close(handle)
     return None
+
+
+def starved() -> bool:
+    """Whether no file can be opened just now, so that what could not be read says nothing about any process."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    return False
 
 
 def _open(pid: int) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import contract
 from checker import journal, judge, plan, process, ranks
 from checker.chase import Chase
-from checker.enforce import Did
+from checker.enforce import Did, Later
 from checker.events import Event, Life, Plan, Tick, Unreadable
 from checker.finding import Action, Severity
 from checker.judge import Effect, Found
@@ -53,9 +53,12 @@ class Run:
         "_endings",
         "_excuse",
         "_final_since",
+        "_gone_at",
         "_grew",
         "_named",
         "_notices",
+        "_owed",
+        "_owed_told",
         "_past",
         "_plan_stamp",
         "_read_before",
@@ -120,6 +123,11 @@ class Run:
         self._unfinished_told = False
         self._read_before = False
         self._grew = False
+        self._gone_at: float | None = None
+        """As `gone_since`, by the clock for intervals."""
+        self._owed: list[tuple[str, journal.Entry, bool]] = []
+        """What could not be journaled yet, in order; until it is, nothing is done to the run."""
+        self._owed_told: str | None = None
         self._open("")
 
     @property
@@ -171,18 +179,22 @@ class Run:
         if self.mode is Mode.JUDGE and self.life is Life.GONE:  # there is no later look: was this its last status?
             self._look_around(moment, process_too=True)
         self._read()
+        if self._owed:
+            self._pay()
         if not self.behind:
             self._read_unfinished(moment)
             if beat or self.over:  # an ending is judged at once
                 self._tell_time(moment)
             if self.mode is not Mode.JUDGE and (self.document or not self._being_saved(moment)):
                 self.chase.adopt(self._past)
-                self.chase.drive(self.case)
+                if not self._owed:
+                    self.chase.drive(self.case)
+        if not self.chasing:
+            self.status.file.close()  # it keeps a file open to notice late edits of what it is about to edit again
         notices, self._notices = self._notices, []
         return notices
 
     def close(self) -> None:
-        self.journal.close()
         self.status.file.close()
 
     # ----------------------------------------------------------------------------------------------------- looking
@@ -195,7 +207,8 @@ class Run:
         self.chase.pursuits.clear()
         self.unreadable = []
         self._stream = None
-        self._past = journal.recall(self.folder, fingerprint(self.tail.path))
+        owed = [{"kind": kind, **content} for kind, content, _ in self._owed]
+        self._past = journal.recall(self.folder, fingerprint(self.tail.path), owed)
         self._endings = {(after, look.run_id, look.state) for after, look in self._past.ticks if look.final}
         self.acts = list(self._past.acts)
         for text in (why, problem):
@@ -213,6 +226,7 @@ class Run:
         if named != self._named:  # what was known about the last process says nothing about this one
             self.urgent |= self.life is Life.GONE
             self._named, self.life, self.gone_since, self._final_since = named, Life.UNKNOWN, None, None
+            self._gone_at = None
             process_too = True
         if process_too:
             self._look_at_process(moment)
@@ -229,7 +243,10 @@ class Run:
         if life is not self.life:
             self.urgent |= Life.GONE in (life, self.life)
             self.life = life
-        self.gone_since = (self.gone_since or moment.wall) if life is Life.GONE else None
+        if life is not Life.GONE:
+            self.gone_since = self._gone_at = None
+        elif self.gone_since is None or self._gone_at is None:
+            self.gone_since, self._gone_at = moment.wall, moment.mono
 
     def _look_for_trouble(self, moment: Moment) -> None:
         """Says once that the status file cannot be read, unless it is only being saved."""
@@ -334,7 +351,8 @@ class Run:
 
     def _name_file(self) -> None:
         self._past.file = fingerprint(self.tail.path)
-        self.journal.write("file", {"fingerprint": self._past.file})
+        self._owed.append(("file", {"fingerprint": self._past.file}, False))
+        self._pay()
 
     # ----------------------------------------------------------------------------------------------------- judging
 
@@ -349,6 +367,8 @@ class Run:
         told = contract.State.KILLED if self.forced else state  # our own kill is not a crash
         ending = (self.case.history.index, self.status.run_id, str(told) if told is not None else None)
         first = final and ending not in self._endings
+        if self.status.blind and not final:
+            return  # who cannot look does not know that nothing moves
         if (final or gone) and not first:
             return  # told already, or too early to tell: nothing that happens by the clock happens to a dead process
         look = tick(self.document, moment.wall)
@@ -375,9 +395,9 @@ class Run:
 
     def _gone(self, moment: Moment) -> bool:
         """The process has vanished, and a last status of it would have been seen."""
-        if self.gone_since is None:
+        if self._gone_at is None:
             return False
-        return self.mode is Mode.JUDGE or moment.wall - self.gone_since >= SETTLE_SECONDS
+        return self.mode is Mode.JUDGE or moment.mono - self._gone_at >= SETTLE_SECONDS
 
     def _busy(self, look: Tick, moment: Moment) -> float | None:
         """How much processor time the process has used since anything moved, as a share of one core.
@@ -419,13 +439,40 @@ class Run:
             ):  # judging only, it is never driven: but what was done counts
                 self.chase.open(effect.finding, self._past, self.case.history.at, look)
 
-    def _journal(self, kind: str, content: journal.Entry, sync: bool = False) -> None:
+    def _journal(self, kind: str, content: journal.Entry, sync: bool = False, must: bool = False) -> None:
+        """Journals an entry, now or as soon as that is possible.
+
+        Raises:
+            Later: it is one that `must` be there now, and it cannot be.
+        """
         if self._past.file is None:
             self._name_file()
         self.urgent = True
-        entry = self.journal.write(kind, content, sync=sync)
-        if kind == "act":
-            self.acts.append(entry)
+        self._owed.append((kind, content, sync))
+        if not self._pay() and must:
+            self._owed.pop()
+            raise Later("the journal cannot be written")
+
+    def _pay(self) -> bool:
+        """Writes what the journal lacks; False when it cannot be written now, which is told once."""
+        try:
+            while self._owed:
+                kind, content, sync = self._owed[0]
+                entry = self.journal.write(kind, content, sync=sync)
+                del self._owed[0]
+                if kind == "act":
+                    self.acts.append(entry)
+        except OSError as error:
+            trouble = error.strerror or str(error)
+            if trouble != self._owed_told:
+                self._owed_told = trouble
+                told = f"{contract.FINDINGS} cannot be written ({trouble}); the run is not touched before it can"
+                self._say(told, Severity.CRITICAL)
+            return False
+        if self._owed_told is not None:
+            self._owed_told = None
+            self._say(f"{contract.FINDINGS} can be written again")
+        return True
 
     def _announce(self, effect: Effect) -> None:
         if isinstance(effect, Found):

@@ -342,6 +342,7 @@ def test_a_vanished_folder_is_let_go(tmp_path):
 
 def test_finished_and_reported_runs_sleep_until_something_changes(tmp_path):
     folder = Folder(tmp_path / "exp").rows(2.0).status("completed")
+    Watcher(folder).turns(2)  # its end is judged
     (folder.path / contract.DIAGNOSIS).write_text("healthy")
     watch, _, _ = rounds(tmp_path)
     assert watch.runs == {}
@@ -477,7 +478,9 @@ def test_a_deaf_run_is_forced_and_a_killed_checker_goes_on(tmp_path, checker, tr
     path = folder.path / contract.FINDINGS
     entries = [json.loads(line) for line in path.read_text().splitlines()]
     for entry in entries:
-        entry["at"] = iso(time.time() - 29.5) if entry.get("act") == "requested" else entry["at"]
+        if entry.get("act") == "requested":
+            entry["at"] = iso(time.time() - 29.5)
+            entry["clock"]["seconds"] -= 29.5
     path.write_bytes(b"".join(contract.encode(entry) + b"\n" for entry in entries))
     checker()
     assert until(lambda: "sigterm" in folder.acts())
