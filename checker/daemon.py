@@ -16,12 +16,13 @@ from types import FrameType
 from typing import Any
 
 import contract
+from checker import journal, leftovers
 from checker.events import Life
 from checker.finding import Severity
 from checker.naps import Naps
 from checker.run import Run
 from checker.terms import Mode, Moment, Notice
-from checker.watch import DEPTH, Alarm, folders, is_run
+from checker.watch import DEPTH, Alarm, folders, is_run, unreachable
 
 try:
     import fcntl
@@ -109,15 +110,19 @@ class Daemon:
         self.after_round: Callable[[], None] = lambda: None
         self._on_change, self._on_changes = on_change, on_changes
         self._faults: dict[Path, _Fault] = {}
+        self._cleared: set[Path] = set()
+        """Folders that have been looked through for what a killed checker left."""
         self._asleep: set[Path] = set()
         """Finished runs whose report is newer than their files; they are not read before something changes."""
+        self._refused: dict[Path, str] = {}
+        """Folders that cannot be looked into, and have been told of."""
         self._others: set[Path] = set()
         """Runs that have a checker of their own; they are taken in when it is gone."""
         self._reported: dict[Path, float] = {}
         self._report_faults: dict[Path, str] = {}
         self._summary_due = float("inf")
         self._next_beat = 0.0
-        self._naps = Naps()
+        self._naps, self._stood = Naps(), Naps()
 
     def stop(self, signum: int = 0, frame: FrameType | None = None) -> None:  # noqa: ARG002  # a signal handler's shape
         """Asks the loop to end; safe in a signal handler."""
@@ -131,6 +136,7 @@ class Daemon:
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Runs until stopped, or until `until` says so after a full round."""
+        leftovers.clear(self.root)
         self.alarm.start()
         if self.alarm.trouble:
             self.tell([Notice("checker", self.alarm.trouble, Severity.WARNING)])
@@ -152,10 +158,13 @@ class Daemon:
         """One pass: whoever may have changed, and on the beat everybody who is still running."""
         woken = self.alarm.wait(self._patience() if wait else 0.0)
         moment = Moment.now()
-        moment = replace(moment, slept=self._naps.look(moment.wall, time.process_time()))
+        used = time.process_time()
+        slept, stood = self._naps.look(moment.wall, used), self._stood.look(moment.mono, used)
+        moment = replace(moment, slept=slept, stood=stood)
         beat = moment.mono >= self._next_beat
         if beat:
             self._next_beat = moment.mono + BEAT
+        self._tell_refused()
         for folder in (*woken, *(self._others if beat else ())):
             self._welcome(folder)
         for folder, run in list(self.runs.items()):
@@ -187,10 +196,18 @@ class Daemon:
 
     # ------------------------------------------------------------------------------------------------ who is there
 
+    def _tell_refused(self) -> None:
+        """Says once of each folder that it cannot be looked into."""
+        for folder, why in self.alarm.refused.items():
+            if self._refused.get(folder) != why:
+                told = f"its folder cannot be looked into ({why}); it is not watched before it can"
+                self.tell([Notice(self._name(folder), told, Severity.WARNING)])
+        self._refused = dict(self.alarm.refused)
+
     def _welcome(self, folder: Path) -> None:
         """Takes a folder in, wakes it, or lets it go."""
         if folder in self.runs:
-            if not is_run(folder):
+            if not is_run(folder) and not unreachable(folder):
                 self.runs.pop(folder).close()
                 self._faults.pop(folder, None)
                 self._reported.pop(folder, None)
@@ -199,8 +216,12 @@ class Daemon:
         if not self._ours(folder):
             self._others.discard(folder)
             return
+        if folder not in self._cleared:
+            self._cleared.add(folder)
+            leftovers.clear(folder)
         if folder not in self._asleep and reported(folder):
             self._asleep.add(folder)
+            self._summary_due = min(self._summary_due, time.monotonic())  # a checker may have been killed before it
             return
         self._asleep.discard(folder)
         if self._another_watches(folder):
@@ -300,7 +321,7 @@ class Daemon:
 
 
 def reported(folder: Path) -> bool:
-    """Whether a finished run has been reported since its files last changed."""
+    """Whether a finished run has been reported since its files last changed, and nothing about its end is open."""
     try:
         written = os.stat(folder / contract.DIAGNOSIS).st_mtime_ns
         status: dict[str, Any] = contract.StatusFile(folder).read() or {}
@@ -312,7 +333,7 @@ def reported(folder: Path) -> bool:
         with suppress(OSError):
             if os.stat(folder / name).st_mtime_ns > written:
                 return False
-    return True
+    return journal.settled(folder, status)
 
 
 def judge_once(

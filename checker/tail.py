@@ -12,6 +12,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from checker import rows
@@ -145,8 +146,10 @@ class Tail:
         """
         try:
             info = os.stat(self.path)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             self.missing = True
+            return False
+        except OSError:  # what cannot be looked at has not gone; `events` says what is wrong
             return False
         again = self.missing and self._id is not None
         self.missing = False
@@ -164,14 +167,16 @@ class Tail:
 
     def _glued(self) -> bool:
         """Whether more was written to the line that had been taken for the last one."""
-        with _Opened(self.path) as fd:
+        with suppress(OSError), _Opened(self.path) as fd:
             return fd is not None and os.pread(fd, 1, self.offset) != b"\n"
+        return False
 
     def _same_mark(self) -> bool:
         if not self._mark:
             return True
-        with _Opened(self.path) as fd:
+        with suppress(OSError), _Opened(self.path) as fd:
             return fd is None or os.pread(fd, len(self._mark), self.offset - len(self._mark)) == self._mark
+        return True
 
     def events(self) -> Iterator[Row | Unreadable]:
         """What has been added since the last look."""
@@ -194,7 +199,7 @@ class Tail:
                     self.offset += len(chunk)
                     self._mark = (self._mark + chunk[-_MARK:])[-_MARK:]
                     yield from self._decoder.feed(chunk)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self.missing = True
         except OSError as error:
             if self._told != str(error):  # once, not at every look

@@ -56,6 +56,8 @@ class Alarm(FileSystemEventHandler):
         self._queue: queue.SimpleQueue[Path | None] = queue.SimpleQueue()  # its put is safe in a signal handler
         self._queued: set[Path] = set()
         self._seen: dict[Path, tuple[Stamp | None, ...]] = {}
+        self.refused: dict[Path, str] = {}
+        """Folders that could not be looked into at the last poll, and why."""
         self._next_poll = 0.0
         self._observer = Observer()
 
@@ -97,7 +99,8 @@ class Alarm(FileSystemEventHandler):
 
     def look(self) -> set[Path]:
         """The poll: every run folder whose files are not as they were, new and vanished ones included."""
-        now = {folder: _stamps(folder) for folder in folders(self.root)}
+        self.refused = {}
+        now = {folder: _stamps(folder) for folder in folders(self.root, refused=self.refused)}
         changed = {folder for folder, stamps in now.items() if self._seen.get(folder) != stamps}
         changed |= self._seen.keys() - now.keys()
         self._seen = now
@@ -122,18 +125,69 @@ def is_run(folder: Path) -> bool:
     return any(os.path.lexists(folder / name) for name in FILES)
 
 
-def folders(root: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """Every run folder at or below `root`; what lies inside one (checkpoints) is not looked at."""
+def folders(root: Path, depth: int = DEPTH, refused: dict[Path, str] | None = None) -> Iterator[Path]:
+    """Every run folder at or below `root`, once; what lies inside one (checkpoints) is not looked at.
+
+    Links come last, and only for what has no place below `root` itself: `latest` is the name of a run, not another one,
+    and two judges of one folder would find, tell and ask everything twice.
+
+    Args:
+        root: where to look.
+        depth: how many levels below it.
+        refused: takes in the folders that cannot be looked into, and why.
+    """
+    links: list[tuple[Path, int]] = []
+    refused = {} if refused is None else refused
+    found = list(_folders(root, depth, links, refused))
+    yield from found
+    if not links:
+        return
+    known = set(map(_identity, found))
+    while links:
+        place, left = links.pop(0)
+        for folder in _folders(place, left, links, refused):
+            identity = _identity(folder)
+            if identity is not None and identity not in known:
+                known.add(identity)
+                yield folder
+
+
+def _folders(root: Path, depth: int, links: list[tuple[Path, int]], refused: dict[Path, str]) -> Iterator[Path]:
+    """As `folders`, but for links: these are put into `links`."""
     if is_run(root):
         yield root
-    elif depth:
-        try:
-            with os.scandir(root) as entries:
-                below = sorted(entry.name for entry in entries if _folder(entry))
-        except OSError:
-            return
-        for name in below:
-            yield from folders(root / name, depth - 1)
+        return
+    try:
+        with os.scandir(root) as entries:  # also on the last level: it may be a run folder that nobody lets us read
+            below = sorted((entry.name, entry.is_symlink()) for entry in entries if depth and _folder(entry))
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            refused[root] = error.strerror or str(error)
+        return
+    for name, linked in below:
+        if linked:
+            links.append((root / name, depth - 1))
+        else:
+            yield from _folders(root / name, depth - 1, links, refused)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        info = os.stat(folder)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
+
+
+def unreachable(folder: Path) -> bool:
+    """Whether nobody can say if it is still a run folder: it cannot be looked into just now."""
+    try:
+        os.stat(folder / METRICS)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _folder(entry: os.DirEntry[str]) -> bool:
