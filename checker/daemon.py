@@ -333,6 +333,9 @@ def reported(folder: Path) -> bool:
         with suppress(OSError):
             if os.stat(folder / name).st_mtime_ns > written:
                 return False
+    with suppress(OSError):  # a page may be newer than the last status and yet be about the one before
+        if os.stat(folder / contract.FINDINGS).st_mtime_ns >= written:
+            return False
     return journal.settled(folder, status)
 
 

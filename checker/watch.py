@@ -23,6 +23,7 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 from contract import EXPERIMENT, METRICS, STATUS, Stamp, stamp
 
@@ -59,18 +60,19 @@ class Alarm(FileSystemEventHandler):
         self.refused: dict[Path, str] = {}
         """Folders that could not be looked into at the last poll, and why."""
         self._next_poll = 0.0
-        self._observer = Observer()
+        self._observer: BaseObserver | None = None
 
     def start(self) -> None:
         """Begins to listen; when that is impossible, `trouble` says why and the poll carries on alone."""
         try:
+            self._observer = Observer()  # already this fails where a user may have no more of them
             self._observer.schedule(self, str(self.root), recursive=True, event_filter=_EVENTS)
             self._observer.start()
         except (OSError, RuntimeError) as error:
             self.trouble = f"no file notifications ({error}); looking every {self.poll:g} s instead"
 
     def stop(self) -> None:
-        if self._observer.is_alive():
+        if self._observer is not None and self._observer.is_alive():
             self._observer.stop()
             self._observer.join(0.5)
 
