@@ -101,6 +101,8 @@ class Tick:
     """CPU use of the process and its children since the last step, as a share of one core."""
     excused: float | None = None
     """Seconds since anything moved that are not the run's: the machine slept, or the process was suspended."""
+    age: float | None = None
+    """Seconds since the process began, by a clock that nobody can set; None for one that cannot be seen from here."""
     error: str | None = None
     final: bool = False
     """No more rows will ever come."""

@@ -11,7 +11,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from itertools import chain
@@ -28,6 +28,11 @@ MAX_LINE = 1 << 20
 Entry = dict[str, Any]
 
 
+def made(kind: str, content: Mapping[str, Any]) -> Entry:
+    """An entry as it stands in the file."""
+    return {"v": contract.FORMAT, "kind": kind, **content, "at": contract.now()}
+
+
 class Journal:
     """The journal of one run folder; the file is made by the first entry.
 
@@ -42,7 +47,17 @@ class Journal:
         """Appends one entry and returns it; `sync` waits until it would survive a power cut.
 
         Raises:
-            OSError: it could not be written; a pipe or a device under this name keeps no evidence either.
+            OSError: as `append`.
+        """
+        entry = made(kind, content)
+        self.append([entry], sync=sync)
+        return entry
+
+    def append(self, entries: Sequence[Entry], *, sync: bool = False) -> None:
+        """Appends entries, all of them or none; `sync` waits until they would survive a power cut.
+
+        Raises:
+            OSError: they could not be written; a pipe or a device under this name keeps no evidence either.
         """
         size = 0
         with suppress(FileNotFoundError):
@@ -50,16 +65,18 @@ class Journal:
             size = info.st_size
             if not stat.S_ISREG(info.st_mode):
                 raise OSError(errno.EINVAL, "is no regular file; move it away", str(self.path))
-        entry = {"v": contract.FORMAT, "kind": kind, **content, "at": contract.now()}
+        appender = contract.Appender(self.path)
         try:
-            contract.append_line(self.path, entry, sync=sync)
+            for number, entry in enumerate(entries, 1):
+                appender.append(entry, sync=sync and number == len(entries))
         except OSError:
             self._take_back(size)
             raise
-        return entry
+        finally:
+            appender.close()
 
     def _take_back(self, size: int) -> None:
-        """Removes what of a line still fitted on a full disk: it will be written again, as a whole."""
+        """Removes what still fitted on a full disk: it will be written again, as a whole."""
         with suppress(OSError):
             if os.stat(self.path).st_size > size:
                 os.truncate(self.path, size)

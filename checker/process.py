@@ -11,6 +11,7 @@ import errno
 import os
 import signal
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,6 +71,16 @@ def cpu_seconds(process: contract.Process | None, proc: Path = PROC) -> float | 
         return None
     found = _stat(process.pid, proc)
     return found.cpu if found is not None and found.started == process.started else None
+
+
+def age(process: contract.Process | None, proc: Path = PROC) -> float | None:
+    """Seconds since `process` began, by the clock of the kernel, which nobody can set; None when it cannot be told."""
+    if process is None or process.started is None or _unknowable(process) or not hasattr(time, "CLOCK_BOOTTIME"):
+        return None
+    found = _stat(process.pid, proc)
+    if found is None or found.started != process.started:
+        return None
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - process.started / _TICKS)
 
 
 def signal_if_same(process: contract.Process | None, signum: int) -> str | None:

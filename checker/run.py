@@ -58,10 +58,12 @@ class Run:
         "_named",
         "_notices",
         "_owed",
+        "_owed_sync",
         "_owed_told",
         "_past",
         "_plan_stamp",
         "_read_before",
+        "_read_named",
         "_stream",
         "_trouble",
         "_trouble_told",
@@ -123,10 +125,14 @@ class Run:
         self._unfinished_told = False
         self._read_before = False
         self._grew = False
+        self._read_named: object = None
+        """Whose run it was when the log had last been read to its end."""
         self._gone_at: float | None = None
         """As `gone_since`, by the clock for intervals."""
-        self._owed: list[tuple[str, journal.Entry, bool]] = []
-        """What could not be journaled yet, in order; until it is, nothing is done to the run."""
+        self._owed: list[journal.Entry] = []
+        """What has not been journaled yet, in order; until it is, nothing is done to the run."""
+        self._owed_sync = False
+        """Something among it must survive a power cut."""
         self._owed_told: str | None = None
         self._open("")
 
@@ -174,25 +180,29 @@ class Run:
     def turn(self, moment: Moment, *, beat: bool = True) -> list[Notice]:
         """One look at everything; `beat` also tells the judge the time."""
         self.chase.moment = moment
+        try:
+            self._turn(moment, beat=beat)
+        finally:
+            self._pay()
+        notices, self._notices = self._notices, []
+        return notices
+
+    def _turn(self, moment: Moment, *, beat: bool) -> None:
         # Status and process first: rows written before a run said that it is over are then sure to be read before that.
         self._look_around(moment, process_too=beat or self.chasing)
         if self.mode is Mode.JUDGE and self.life is Life.GONE:  # there is no later look: was this its last status?
             self._look_around(moment, process_too=True)
         self._read()
-        if self._owed:
-            self._pay()
         if not self.behind:
             self._read_unfinished(moment)
             if beat or self.over:  # an ending is judged at once
                 self._tell_time(moment)
             if self.mode is not Mode.JUDGE and (self.document or not self._being_saved(moment)):
                 self.chase.adopt(self._past)
-                if not self._owed:
+                if self._pay():
                     self.chase.drive(self.case)
         if not self.chasing:
             self.status.file.close()  # it keeps a file open to notice late edits of what it is about to edit again
-        notices, self._notices = self._notices, []
-        return notices
 
     def close(self) -> None:
         self.status.file.close()
@@ -206,9 +216,8 @@ class Run:
         self.case = judge.Case.open(self.plan, self.limits)
         self.chase.pursuits.clear()
         self.unreadable = []
-        self._stream = None
-        owed = [{"kind": kind, **content} for kind, content, _ in self._owed]
-        self._past = journal.recall(self.folder, fingerprint(self.tail.path), owed)
+        self._stream = self._read_named = None
+        self._past = journal.recall(self.folder, fingerprint(self.tail.path), self._owed)
         self._endings = {(after, look.run_id, look.state) for after, look in self._past.ticks if look.final}
         self.acts = list(self._past.acts)
         for text in (why, problem):
@@ -299,7 +308,7 @@ class Run:
         self.progressed |= count > 0
         if not self.behind:
             self._grew |= count > 0 and self._read_before
-            self._stream, self._read_before = None, True
+            self._stream, self._read_before, self._read_named = None, True, self._named
 
     def _read_unfinished(self, moment: Moment) -> None:
         """Takes a last line without newline for what it is, once nobody writes it any more."""
@@ -351,8 +360,7 @@ class Run:
 
     def _name_file(self) -> None:
         self._past.file = fingerprint(self.tail.path)
-        self._owed.append(("file", {"fingerprint": self._past.file}, False))
-        self._pay()
+        self._owed.append(journal.made("file", {"fingerprint": self._past.file}))
 
     # ----------------------------------------------------------------------------------------------------- judging
 
@@ -380,6 +388,7 @@ class Run:
             gone_since=self.gone_since,
             final=final,
             busy=self._busy(look, moment),
+            age=process.age(process.parse(self.document)),
             # A run stands still as well while one of its ranks is suspended, and has to catch up afterwards.
             excused=self._excuse.look(self._moved(look), moment, Life.STOPPED if ranks.suspended(look) else self.life),
         )
@@ -437,10 +446,12 @@ class Run:
             if isinstance(effect, Found) and _kills(
                 effect
             ):  # judging only, it is never driven: but what was done counts
-                self.chase.open(effect.finding, self._past, self.case.history.at, look)
+                # A row that came while we looked on is of the process that we see, whatever the clocks say.
+                at = None if self._read_named == self._named else self.case.history.at
+                self.chase.open(effect.finding, self._past, at, look)
 
     def _journal(self, kind: str, content: journal.Entry, sync: bool = False, must: bool = False) -> None:
-        """Journals an entry, now or as soon as that is possible.
+        """Journals an entry: an act that matters now, anything else together at the end of the turn at the latest.
 
         Raises:
             Later: it is one that `must` be there now, and it cannot be.
@@ -448,20 +459,18 @@ class Run:
         if self._past.file is None:
             self._name_file()
         self.urgent = True
-        self._owed.append((kind, content, sync))
-        if not self._pay() and must:
+        self._owed.append(journal.made(kind, content))
+        self._owed_sync |= sync
+        if (must or (sync and kind == "act")) and not self._pay() and must:
             self._owed.pop()
             raise Later("the journal cannot be written")
 
     def _pay(self) -> bool:
         """Writes what the journal lacks; False when it cannot be written now, which is told once."""
+        if not self._owed:
+            return True
         try:
-            while self._owed:
-                kind, content, sync = self._owed[0]
-                entry = self.journal.write(kind, content, sync=sync)
-                del self._owed[0]
-                if kind == "act":
-                    self.acts.append(entry)
+            self.journal.append(self._owed, sync=self._owed_sync)
         except OSError as error:
             trouble = error.strerror or str(error)
             if trouble != self._owed_told:
@@ -469,6 +478,8 @@ class Run:
                 told = f"{contract.FINDINGS} cannot be written ({trouble}); the run is not touched before it can"
                 self._say(told, Severity.CRITICAL)
             return False
+        self.acts += (entry for entry in self._owed if entry["kind"] == "act")
+        self._owed, self._owed_sync = [], False
         if self._owed_told is not None:
             self._owed_told = None
             self._say(f"{contract.FINDINGS} can be written again")
