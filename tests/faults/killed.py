@@ -1,4 +1,4 @@
-"""A real checker that is killed at a chosen thing it does to a file or a process, and started again until all is settled.
+"""A real checker, killed at a chosen thing that it does to a file or a process and started again until all is settled.
 
 Everything is forked from one warm interpreter, and the patience of the kill switch is cut to fractions of a second, so
 that a trial takes about a second. What is patched is only numbers; what the checker does, it does in earnest.
@@ -21,14 +21,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import contract
-from checker import chase, cli, daemon, enforce, journal, leftovers, run
+from checker import cli, daemon, enforce, journal, leftovers, run
 from checker.detectors import stall
 from checker.terms import Mode
 
 FAST = (
     (enforce, "GRACE", 0.3), (enforce, "HUNG_GRACE", 0.2), (enforce, "DUMP_SECONDS", 0.1), (enforce, "TERM_GRACE", 0.8),
-    (enforce, "LEAVE_SECONDS", 0.3), (enforce, "REASSERT_SECONDS", 0.1), (daemon, "BEAT", 0.05), (daemon, "CHASE", 0.02),
-    (daemon, "REPORT_SECONDS", 0.2), (run, "SETTLE_SECONDS", 0.1), (run, "BUSY_SECONDS", 0.2),
+    (enforce, "LEAVE_SECONDS", 0.3), (enforce, "REASSERT_SECONDS", 0.1), (daemon, "BEAT", 0.05),
+    (daemon, "CHASE", 0.02), (daemon, "REPORT_SECONDS", 0.2), (run, "SETTLE_SECONDS", 0.1), (run, "BUSY_SECONDS", 0.2),
     (leftovers, "_AGES", dict.fromkeys(leftovers._AGES, 0.0)),
 )  # fmt: skip
 LIMITS = {"stall": stall.Limits(floor_seconds=0.3, median_times=0.0, sure_times=1.0, sure_seconds=0.6)}
@@ -187,8 +187,8 @@ def _rows(kind: str, name: str, now: float):
             values["val_loss"] = 1.0 + abs(step - 30) / 10
         at = contract.datetime.fromtimestamp(now - 20 + step * 0.1, contract.UTC).isoformat()
         yield {"event": "step", "timestamp": at, "run_id": f"{name}-1", "step": step, "metrics": values}
-    if kind in ("nan", "recovers"):
-        at = contract.datetime.fromtimestamp(now, contract.UTC).isoformat()
+    if kind in ("nan", "recovers"):  # after the trainer will have begun, however slow the machine is
+        at = contract.datetime.fromtimestamp(now + 60, contract.UTC).isoformat()
         for step, loss in enumerate(["NaN", *([1.7] * 20 if kind == "recovers" else [])], 30):
             values = {"train_loss": loss, "grad_norm": loss if loss == "NaN" else 1.0}
             yield {"event": "step", "timestamp": at, "run_id": f"{name}-1", "step": step, "metrics": values}
@@ -367,8 +367,8 @@ def _is_found(entry) -> bool:
 def laws(root: Path, pids: dict[str, int], halves: int) -> list[str]:
     """A sentence for each law that is broken below `root`."""
     broken, torn, trainers = [], 0, list(pids.values())
-    for name, (_, code) in RUNS.items():
-        folder = root / name
+    for name, (_, ends) in RUNS.items():
+        folder, code = root / name, ends
         entries = list(journal.entries(folder))
         torn += entries.count(None)
         found = Counter(entry["id"] for entry in entries if _is_found(entry))
@@ -504,6 +504,3 @@ def many(place: Path, trials: list[list[Point]], jobs: int = 2, tell=lambda _: N
 def _trial(home: Path, chosen: list[Point]) -> None:
     sys.stderr = (home / "errors").open("w")
     (home / "result.json").write_text(json.dumps(killed(home, chosen)))
-
-
-assert chase  # patched names are looked up in `enforce`, which it shares

@@ -19,7 +19,7 @@ from folders import Folder, Watcher, gone_process, iso
 from scene import STOPPED, Scene, as_nobody, begun, can_mount, fill, mounted, once
 
 import contract
-from checker import daemon, enforce, naps, replay, show, summary, watch
+from checker import cli, daemon, enforce, naps, replay, show, summary, watch
 from checker.terms import Moment
 
 MAY_MOUNT = can_mount()
@@ -91,15 +91,17 @@ def test_disk_full_when_only_the_request_does_not_fit(tmp_path, monkeypatch):
     assert scene.faulty.acts() == ["looked-again", "cannot", "requested"]
 
 
+def no_room(path, *_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
 def test_disk_full_does_not_save_a_run_that_was_asked(tmp_path, monkeypatch):
     """Its request vanished and cannot be written again: that ends no pursuit."""
     folder = Folder(tmp_path / "exp").rows(*[2.0] * 10, "NaN").status(process=contract.this_process())
     watcher = Watcher(folder).turn()
     document = {key: value for key, value in folder.document().items() if key != "kill"}
     contract.replace(folder.path / contract.STATUS, contract.encode(document))
-    monkeypatch.setattr(
-        contract, "_write_beside", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full"))
-    )
+    monkeypatch.setattr(contract, "_write_beside", no_room)
     sent = []
     monkeypatch.setattr(enforce, "send_all", lambda did, *_, **named: (sent.append((did, named)), ([1], None))[1])
     watcher.turns(32)
@@ -508,8 +510,7 @@ def bound(path):
         door.bind(str(path))
 
 
-def version_99(document):
-    return {"v": 99, "state": "hibernating", "schema": {"$ref": "#"}, "kill": None, "ack": [], "process": 7, "step": {}}
+VERSION_99 = {"v": 99, "state": "hibernating", "schema": {}, "kill": None, "ack": [], "process": 7, "step": {}}
 
 
 STATUSES = {
@@ -521,7 +522,7 @@ STATUSES = {
     "a folder": None,
     "a pipe": os.mkfifo,
     "a device": lambda path: os.symlink("/dev/zero", path),
-    "a socket": lambda path: bound(path),
+    "a socket": bound,
     "a link to itself": lambda path: os.symlink(path.name, path),
 }
 
@@ -579,7 +580,7 @@ def test_a_status_file_that_becomes_something_else_during_a_kill(tmp_path, kind)
 def test_a_status_file_written_by_another_version(tmp_path):
     scene = Scene(tmp_path).rounds()
     path, good = scene.faulty.path / contract.STATUS, scene.faulty.document()
-    contract.replace(path, contract.encode(version_99(good)))
+    contract.replace(path, contract.encode(VERSION_99))
     scene.rounds(3)
     scene.others_go_on()
     assert scene.faulty.told() == []
@@ -640,12 +641,10 @@ def test_a_journal_that_keeps_no_evidence_is(tmp_path, make):
 )
 @pytest.mark.parametrize("make", [ODD["a pipe"], ODD["a device"]], ids=["a pipe", "a device"])
 def test_a_page_or_record_that_is_no_file_is_never_waited_for(tmp_path, make, name):
-    from checker.cli import _reporter
-
     Folder(tmp_path / "exp").rows(*[2.0] * 10, "NaN").status("completed")
     Folder(tmp_path / "other").rows(*[2.0] * 10).status("completed")
     make(tmp_path / "exp" / name)
-    report, summarize = _reporter(tmp_path)
+    report, summarize = cli._reporter(tmp_path)
     began, told = time.monotonic(), []
     watching = daemon.Daemon(tmp_path, on_change=report, on_changes=summarize, tell=told.extend)
     for _ in range(3):
@@ -675,9 +674,7 @@ NAMES = {
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
 def test_a_folder_named_with(tmp_path, name):
-    from checker.cli import _reporter
-
-    report, summarize = _reporter(tmp_path)
+    report, summarize = cli._reporter(tmp_path)
     scene = Scene(tmp_path, name)
     scene.watch._on_change, scene.watch._on_changes = report, summarize
     scene.rounds(2)
@@ -741,9 +738,7 @@ def ten_thousand(folder):
 
 
 def test_ten_thousand_findings_in_one_run(tmp_path):
-    from checker.cli import _reporter
-
-    report, summarize = _reporter(tmp_path)
+    report, summarize = cli._reporter(tmp_path)
     scene = Scene(tmp_path).rounds()
     ten_thousand(scene.faulty)
     scene.watch._on_change, scene.watch._on_changes = report, summarize
