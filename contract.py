@@ -237,7 +237,10 @@ class Kill:
             known.setdefault("reason", "no reason given")
             known.setdefault("id", _short_hash(repr(sorted(value.items(), key=str))))
             with suppress(TypeError, ValueError):
-                known["grace_seconds"] = float(known.get("grace_seconds", cls.grace_seconds))
+                try:
+                    known["grace_seconds"] = float(known.get("grace_seconds", cls.grace_seconds))
+                except OverflowError:  # a whole number beyond all floating-point ones
+                    known["grace_seconds"] = cls.grace_seconds
             return cls(**{**known, "id": str(known["id"]), "reason": str(known["reason"])})
         reason = value if isinstance(value, str) else f"kill set by hand in {STATUS}"
         return cls(id=f"hand-{_short_hash(reason)}", reason=reason)

@@ -23,6 +23,7 @@ from pathlib import Path
 import contract
 from checker import cli, daemon, enforce, journal, leftovers, run
 from checker.detectors import stall
+from checker.report import checklist, pages
 from checker.terms import Mode
 
 FAST = (
@@ -35,6 +36,9 @@ LIMITS = {"stall": stall.Limits(floor_seconds=0.3, median_times=0.0, sure_times=
 
 SETTLED_WITHIN = 60.0
 """Seconds for a checker that is not killed to bring everything to its end; it takes about two."""
+
+LOADED = (checklist, pages)
+"""What reports take, once for all processes that are forked."""
 
 PLACES = ("journal", "request", "signal", "report", "other")
 MANNERS = ("before", "half", "after")
