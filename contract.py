@@ -197,7 +197,8 @@ def decode_object(data: bytes, where: str) -> dict[str, Any]:
         Unreadable: `data` is not UTF-8, not JSON or not an object; `where` says which file.
     """
     try:
-        value = json.loads(data.decode("utf-8-sig"))
+        # The codec for this mark is loaded at its first use, which fails for ever where no file can be opened just then.
+        value = json.loads(data.removeprefix(b"\xef\xbb\xbf").decode())
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"{where}: not valid JSON ({error})") from None
     if not isinstance(value, dict):
@@ -809,7 +810,8 @@ class StatusFile:
 
     def _remember(self, displaced: Path, seen: Stamp) -> None:
         self.close()
-        self._displaced = (os.open(displaced, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)), seen)
+        with suppress(OSError):  # too many open files: the edit has been made all the same
+            self._displaced = (os.open(displaced, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)), seen)
 
     def _late_save(self) -> dict[str, Any] | None:
         """What an editor wrote into the displaced file after it had been displaced."""

@@ -93,9 +93,9 @@ def _kill_lines(tally, counts: Mapping[str, int], seconds: float) -> Iterator[st
     yield ""
     unsent = tally.hits[killed.UNSENT]
     yield f"- **Laws broken: {len(tally.broken)}.** Each finding of an undisturbed checker once, none else; each act"
-    yield "  once and in order; one request under one id; each signal heard at most once; every doomed process ended, the"
-    yield "  others untouched; every journal line whole, but for those torn on purpose; every page equal to one made"
-    yield "  from the files afterwards; nothing left lying about."
+    yield "  once and in order; one request under one id; each signal heard at most once; every doomed process ended,"
+    yield "  the others untouched; every journal line whole, but for those torn on purpose; every page equal to one"
+    yield "  made from the files afterwards; nothing left lying about."
     yield f"- {unsent} times a checker was killed between the entry of a SIGTERM and its sending. It is then not sent"
     yield "  again, for nobody can tell whether there was a first; SIGKILL followed after the usual patience."
     yield "- A suspicion that became certain while no checker was there is told as the certainty alone."

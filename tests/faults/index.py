@@ -26,6 +26,7 @@ FAULTS = {
     ],
     "file descriptors exhausted": [
         "test_faults.py::test_file_descriptors_exhausted",
+        "test_faults.py::test_file_descriptors_exhausted_before_the_first_status_was_read",
         "test_faults.py::test_file_descriptors_exhausted_are_no_reason_to_give_up_a_kill",
         "test_faults.py::test_a_thousand_finished_runs_hold_no_files_open",
         "test_faults.py::test_no_more_file_notifications",
