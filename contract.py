@@ -197,7 +197,7 @@ def decode_object(data: bytes, where: str) -> dict[str, Any]:
         Unreadable: `data` is not UTF-8, not JSON or not an object; `where` says which file.
     """
     try:
-        # The codec for this mark is loaded at its first use, which fails for ever where no file can be opened just then.
+        # The codec for this mark is loaded at its first use, which fails for ever where no file can be opened then.
         value = json.loads(data.removeprefix(b"\xef\xbb\xbf").decode())
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"{where}: not valid JSON ({error})") from None

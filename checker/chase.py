@@ -89,6 +89,7 @@ class Chase:
         if self.mode is Mode.ACT and Did.SIGKILL in pursuit.done and not pursuit.ended:
             # Journaled, but perhaps not sent any more. Nobody can tell two of these from one.
             enforce.send_all(Did.SIGKILL, pursuit.process, None, dict.fromkeys(pursuit.ranks))
+            pursuit.done[Did.SIGKILL] = self.now
 
     def _ago(self, act: journal.Entry) -> float:
         """How long ago a journaled act was: by the clock that nobody can set, where it is still the same one."""
@@ -126,6 +127,9 @@ class Chase:
 
     def _seen(self, pursuit: Pursuit, case: Case, true: Collection[str]) -> enforce.Seen:
         """The run as it is now; `true` are the ids of the findings that are not over."""
+        life = process.look(pursuit.process or process.parse(self.status.document))
+        if life is Life.GONE:  # its last words may be newer than what was read before it went
+            self.status.refresh()
         document = self.status.document
         named = process.parse(document)
         asked = contract.Kill.parse(document.get("kill"))
@@ -144,7 +148,7 @@ class Chase:
             foreign=foreign,
             standing=contract.pending_kill(document) is not None,
             acked=answer is not None and answer[0] in {pursuit.kill.id, asked.id if asked else None},
-            life=process.look(pursuit.process or named),
+            life=life if pursuit.process is not None else process.look(named),
             sure=pursuit.rule is None or (episode is not None and episode.since_sure is not None),
             over=ended or stale,
             asked=asked is not None
@@ -212,6 +216,7 @@ class Chase:
         pursuit.process, pursuit.ranks = process.parse(self.status.document), self._ranks()
         standing = contract.Kill.parse(self.status.document.get("kill"))
         if standing is not None and standing.id == pursuit.kill.id:  # asked by a checker that then was killed
+            pursuit.done.pop(Did.CANNOT, None)
             return Did.REQUESTED, pursuit.kill.reason
         standing = contract.pending_kill(self.status.document)
         trouble = enforce.ask(self.status.file, pursuit.kill)

@@ -253,12 +253,20 @@ def _kind(mode: int) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """A short name for the run that a file tells of: a hash of its first line, which survives copying the folder."""
+    """A short name for the run that a file tells of: a hash of its first line, which survives copying the folder.
+
+    Raises:
+        OSError: it cannot be read. Whoever took it for another file then would tell everything twice.
+    """
     try:
         with _Opened(path) as fd:
             head = os.pread(fd, 1 << 16, 0) if fd is not None else b""
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link that leads nowhere is no file either
+            return ""
+        raise
     first, newline, _ = head.partition(b"\n")
     whole = newline or len(head) == 1 << 16
     return hashlib.sha256(first).hexdigest()[:12] if whole else ""

@@ -160,8 +160,11 @@ def _folders(root: Path, depth: int, links: list[tuple[Path, int]], refused: dic
         yield root
         return
     try:
-        with os.scandir(root) as entries:  # also on the last level: it may be a run folder that nobody lets us read
-            below = sorted((entry.name, entry.is_symlink()) for entry in entries if depth and _folder(entry))
+        if not depth:
+            os.stat(root / METRICS)  # not there; or it may be a run folder that nobody lets us look into
+            return
+        with os.scandir(root) as entries:
+            below = sorted((entry.name, entry.is_symlink()) for entry in entries if _folder(entry))
     except OSError as error:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
             refused[root] = error.strerror or str(error)

@@ -126,6 +126,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=4, help="trials at a time: most of one is waiting")
     parser.add_argument("--fuzz-only", type=Path, metavar="FILE", help="only fuzz, and leave the figures there")
+    parser.add_argument("--fuzzed", type=Path, metavar="FILE", help="take the figures from there")
     parser.add_argument("--dry", action="store_true", help="write no results")
     options = parser.parse_args()
     if options.fuzz_only:
@@ -134,13 +135,15 @@ def main() -> int:
         options.fuzz_only.write_text(json.dumps(found))
         return 0
     fuzzed: dict[str, Fuzzed] = {}
-    beside = Path(tempfile.mkdtemp(), "fuzzed.json")  # in a process of its own, while the trials wait
+    beside = options.fuzzed or Path(tempfile.mkdtemp(), "fuzzed.json")  # of a process beside, while the trials wait
     more = [f"--executions={options.executions}", f"--seed={options.seed}", f"--fuzz-only={beside}"]
-    fuzzer = subprocess.Popen([sys.executable, __file__, *more]) if importlib.util.find_spec("atheris") else None
+    here = importlib.util.find_spec("atheris") is not None
+    if here and options.fuzzed is None:
+        subprocess.Popen([sys.executable, __file__, *more])
     began = time.monotonic()
     tally, counts = kills(options.kills, options.seed, options.jobs)  # before there are threads: it forks
     seconds = time.monotonic() - began
-    if fuzzer is not None:
+    if here:
         while not beside.exists():  # its end may have been taken note of by whoever waited for the trials
             time.sleep(1.0)
         time.sleep(1.0)

@@ -22,10 +22,12 @@ FAULTS = {
     "permission denied": [
         "test_faults.py::test_permission_denied",
         "test_faults.py::test_permission_denied_from_the_beginning",
+        "test_faults.py::test_a_log_that_could_not_be_read_at_first_is_no_other_log",
         "test_faults.py::test_a_journal_that_nobody_may_read_is_not_begun_anew",
     ],
     "file descriptors exhausted": [
         "test_faults.py::test_file_descriptors_exhausted",
+        "test_faults.py::test_a_plan_that_could_not_be_read_for_want_of_descriptors_still_counts",
         "test_faults.py::test_file_descriptors_exhausted_before_the_first_status_was_read",
         "test_faults.py::test_file_descriptors_exhausted_are_no_reason_to_give_up_a_kill",
         "test_faults.py::test_a_thousand_finished_runs_hold_no_files_open",

@@ -29,7 +29,7 @@ from checker.terms import Mode
 FAST = (
     (enforce, "GRACE", 0.3), (enforce, "HUNG_GRACE", 0.2), (enforce, "DUMP_SECONDS", 0.1), (enforce, "TERM_GRACE", 0.8),
     (enforce, "LEAVE_SECONDS", 0.3), (enforce, "REASSERT_SECONDS", 0.1), (daemon, "BEAT", 0.05),
-    (daemon, "CHASE", 0.02), (daemon, "REPORT_SECONDS", 0.2), (run, "SETTLE_SECONDS", 0.1), (run, "BUSY_SECONDS", 0.2),
+    (daemon, "CHASE", 0.02), (daemon, "REPORT_SECONDS", 0.5), (run, "SETTLE_SECONDS", 0.1), (run, "BUSY_SECONDS", 0.2),
     (leftovers, "_AGES", dict.fromkeys(leftovers._AGES, 0.0)),
 )  # fmt: skip
 LIMITS = {"stall": stall.Limits(floor_seconds=0.3, median_times=0.0, sure_times=1.0, sure_seconds=0.6)}

@@ -215,6 +215,41 @@ def test_permission_denied_from_the_beginning(open_place):
 
 
 @needs_root
+def test_a_log_that_could_not_be_read_at_first_is_no_other_log(open_place):
+    with as_nobody():
+        scene = Scene(open_place)
+        scene.faulty.rows("NaN")
+        scene.rounds()
+        assert scene.faulty.acts() == STOPPED
+        path = scene.faulty.path / contract.METRICS
+        path.chmod(0o000)
+        scene.open()  # another checker, which knows the run by its first row
+        scene.told.clear()
+        scene.rounds()
+        once(scene.said(), "cannot be judged (PermissionError")
+        scene.others_go_on()
+        path.chmod(0o644)
+        scene.rounds(5)
+        scene.judged_again()  # told once, asked once, by the two of them
+
+
+def test_a_plan_that_could_not_be_read_for_want_of_descriptors_still_counts(tmp_path, no_files):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    scene = Scene(tmp_path)
+    contract.replace(scene.faulty.path / contract.EXPERIMENT, b'{"id": "faulty", "total_steps": 77}')
+    taken = no_files()
+    scene.rounds()
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    for fd in taken:
+        os.close(fd)
+    scene.rounds(5)
+    assert not [text for text in scene.said() if "judging without it" in text]
+    assert scene.watch.runs[scene.faulty.path].case.history.total_steps == 77
+    scene.others_go_on()
+    scene.judged_again()
+
+
+@needs_root
 def test_a_journal_that_nobody_may_read_is_not_begun_anew(open_place):
     with as_nobody():
         scene = Scene(open_place)
@@ -277,7 +312,7 @@ def test_file_descriptors_exhausted(tmp_path, no_files):
     assert scene.healthy.told() == []
 
 
-def test_file_descriptors_exhausted_before_the_first_status_was_read(tmp_path):
+def test_file_descriptors_exhausted_before_the_first_status_was_read():
     """What Python loads at its first use would be missing for the rest of the daemon's life."""
     program = (
         "import os, resource, sys\n"
