@@ -59,10 +59,27 @@ class Chase:
         """Whether process `named` was sent our signal, and so perhaps could not write that it was killed."""
         return any(pursuit.process == named and pursuit.forced for pursuit in self.pursuits if named is not None)
 
-    def open(self, finding: Finding, past: journal.Past, row_at: float | None, look: Tick | None) -> None:
-        """Opens the pursuit of a finding, or takes up the one that an earlier checker began."""
+    def open(
+        self,
+        finding: Finding,
+        past: journal.Past,
+        row_at: float | None,
+        look: Tick | None,
+        named: contract.Process | None = None,
+    ) -> None:
+        """Opens the pursuit of a finding, or takes up the one that an earlier checker began.
+
+        Args:
+            finding: what asks for a stop.
+            past: what was done about it.
+            row_at: the time of its last row, by the trainer's clock.
+            look: the look at the clock that led to it, if one did.
+            named: the process that is known to have written that row, and that alone is meant then.
+        """
         pursuit = enforce.of_finding(finding, past.file or "")
-        if look is None:
+        if look is None and named is not None:
+            pursuit.process = named
+        elif look is None:
             pursuit.row_at = row_at
         else:
             pursuit.started_at = look.started_at

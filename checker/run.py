@@ -447,8 +447,8 @@ class Run:
                 effect
             ):  # judging only, it is never driven: but what was done counts
                 # A row that came while we looked on is of the process that we see, whatever the clocks say.
-                at = None if self._read_named == self._named else self.case.history.at
-                self.chase.open(effect.finding, self._past, at, look)
+                seen = process.parse(self.document) if self._read_named == self._named else None
+                self.chase.open(effect.finding, self._past, self.case.history.at, look, seen)
 
     def _journal(self, kind: str, content: journal.Entry, sync: bool = False, must: bool = False) -> None:
         """Journals an entry: an act that matters now, anything else together at the end of the turn at the latest.

@@ -41,7 +41,10 @@ FAULTS = {
     ],
     "file truncated, rotated, replaced": ["test_faults.py::test_a_log_that_is"],
     "duplicated and out-of-order steps": ["test_faults.py::test_duplicated_and_out_of_order_steps"],
-    "resumed runs": ["test_faults.py::test_a_resumed_run_is_not_stopped_for_its_past"],
+    "resumed runs": [
+        "test_faults.py::test_a_resumed_run_is_not_stopped_for_its_past",
+        "test_faults.py::test_the_next_process_is_not_stopped_for_a_row_that_came_before_it",
+    ],
     "clock jumps, both ways": [
         "test_faults.py::test_the_clock_jumps",
         "test_faults.py::test_the_clock_jumps_and_uses_up_no_budget",

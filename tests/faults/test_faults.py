@@ -482,6 +482,20 @@ def test_a_resumed_run_is_not_stopped_for_its_past(tmp_path):
     assert len(set(scene.faulty.told())) == len(scene.faulty.told()) == 3  # of the second NaN first as a suspicion
 
 
+def test_the_next_process_is_not_stopped_for_a_row_that_came_before_it(tmp_path):
+    """Without run ids only the times and the process tell one attempt from the next."""
+    folder = Folder(tmp_path / "exp", run_id=None).rows(*[2.0] * 10).status(process=contract.this_process())
+    watcher = Watcher(folder).turn()
+    folder.rows("NaN", 2.0)  # found, but not true at this moment: nobody is asked yet
+    watcher.turn()
+    assert folder.acts() == []
+    folder.status(process=gone_process(), started_at=iso(folder.start + 5000))
+    folder.status(process=contract.Process(**{**vars(contract.this_process()), "pid": os.getppid(), "started": 1}))
+    folder.rows("NaN")
+    watcher.turn()
+    assert "requested" not in folder.acts()
+
+
 # ------------------------------------------------------------------------------------------------------------ clocks
 
 

@@ -40,8 +40,11 @@ LINES = st.one_of(
 NOISE = st.lists(LINES, max_size=8).map(b"\n".join)
 
 
-@pytest.mark.parametrize("name", targets.TARGETS)
-@pytest.mark.parametrize("longest", [rows.MAX_LINE, 50], ids=["", "short lines"])
+@pytest.mark.parametrize(
+    ("name", "longest"),
+    [*((name, rows.MAX_LINE) for name in targets.TARGETS), ("rows", 50)],
+    ids=[*targets.TARGETS, "rows, where 50 bytes are too many"],
+)
 def test_the_parser_of(name, longest, monkeypatch):
     monkeypatch.setattr(rows, "MAX_LINE", longest)
 
