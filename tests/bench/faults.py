@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results/faults.md"
 sys.path[:0] = [str(HERE.parent / "faults"), str(HERE.parents[1])]
 
-EXECUTIONS = {"rows": 100_000, "status": 200_000, "journal": 200_000, "judge": 20_000}
+EXECUTIONS = {"rows": 50_000, "status": 200_000, "journal": 200_000, "judge": 20_000}
 
 LAWS = {
     "rows": "nothing raises; pieces give what the whole gives; no object is lost; a number stays finite or not",

@@ -75,8 +75,8 @@ def test_without_notifications_the_poll_finds_everything(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "inotify watch limit reached")
 
+    monkeypatch.setattr(watch.Observer, "schedule", full)
     alarm = Alarm(tmp_path, poll=0.01)
-    monkeypatch.setattr(alarm._observer, "schedule", full)
     alarm.start()
     assert "inotify watch limit reached" in alarm.trouble
     folder = run(tmp_path / "exp-1")

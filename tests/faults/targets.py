@@ -79,9 +79,17 @@ def _object(line):
 
 
 def _numbers(document, row):
-    counted = ("fold", "folds") if row.event == "fold_end" else ()
+    counted = {"fold", "folds"} if row.event == "fold_end" else set()
+    if isinstance(document.get("metrics"), dict):  # what stands at both places counts as it stands there
+        counted |= document["metrics"].keys()
     for key, value in document.items():
-        if key in rows._PLACE or key in counted or isinstance(value, bool) or not isinstance(value, int | float):
+        if (
+            key in rows._PLACE
+            or key in counted
+            or "/" in key
+            or isinstance(value, bool)
+            or not isinstance(value, int | float)
+        ):
             continue
         try:
             finite = math.isfinite(float(value))
