@@ -84,7 +84,7 @@ def _kill_lines(tally, counts: Mapping[str, int], seconds: float) -> Iterator[st
     yield "signal, at random ones of all, and at random times, up to three times in a row, and started again until all"
     yield f"is settled: {tally.trials:,} trials, {total:,} kills, {seconds / 60:.0f} minutes."
     yield ""
-    yield "| killed at | before | in the midst of a write | after | at a random time |"
+    yield "| killed at | before | in its midst | after | at a random time |"
     yield "|---|---|---|---|---|"
     for place in ("journal", "request", "signal", "report"):
         cells = [str(kinds[place, manner]) for manner in ("before", "half", "after")]
@@ -92,6 +92,8 @@ def _kill_lines(tally, counts: Mapping[str, int], seconds: float) -> Iterator[st
     yield f"| any time | | | | {kinds['time', 'before']} |"
     yield ""
     unsent = tally.hits[killed.UNSENT]
+    yield "In its midst: half of a write is done; what has no half, such as a signal, is not done at all."
+    yield ""
     yield f"- **Laws broken: {len(tally.broken)}.** Each finding of an undisturbed checker once, none else; each act"
     yield "  once and in order; one request under one id; each signal heard at most once; every doomed process ended,"
     yield "  the others untouched; every journal line whole, but for those torn on purpose; every page equal to one"
