@@ -7,8 +7,9 @@ READY := $(VENV)/.ready
 READY_BENCH := $(VENV)/.ready-bench
 READY_SPEED := $(VENV)/.ready-speed
 READY_MIRRORS := $(VENV)/.ready-mirrors
+READY_FAULTS := $(VENV)/.ready-faults
 
-.PHONY: help setup demo test test-mirrors lint format zoo bench-latency bench-list bench-log bench-quality bench-replay bench-resume bench-trainer bench-next bench-live clean
+.PHONY: help setup demo test test-faults test-mirrors lint format zoo bench-latency bench-list bench-log bench-quality bench-replay bench-resume bench-trainer bench-next bench-live clean
 
 help:           ## what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -28,6 +29,10 @@ $(READY_BENCH): $(READY)
 
 $(READY_SPEED): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' --editable '.[trainer,speed]'
+	touch $@
+
+$(READY_FAULTS): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' --editable '.[trainer,dev,faults]'
 	touch $@
 
 $(READY_MIRRORS): $(READY)
@@ -68,6 +73,10 @@ bench-log: $(READY_SPEED) ## what logging a step costs the training, beside five
 
 bench-trainer: $(READY_SPEED) ## what the training loop adds to a step, beside Lightning and Hugging Face's Trainer (5 minutes)
 	$(BIN)/python tests/bench/trainer_speed.py $(ARGS)
+
+test-faults: $(READY_FAULTS) ## a checker that is killed a thousand times, parsers that are fuzzed, and every other fault (half an hour on two cores)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/faults
+	$(BIN)/python tests/bench/faults.py $(ARGS)
 
 bench-resume: $(READY) ## runs that are killed at any instant go on exactly (15 minutes on two cores)
 	$(BIN)/python tests/bench/resume_kills.py $(ARGS)

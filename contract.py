@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import errno
-import functools
 import hashlib
 import itertools
 import json
@@ -204,7 +203,8 @@ def decode_object(data: bytes, where: str) -> dict[str, Any]:
         Unreadable: `data` is not UTF-8, not JSON, not an object or nested too deeply; `where` says which file.
     """
     try:
-        value = json.loads(data.decode("utf-8-sig"), parse_int=_whole)
+        # The codec for this mark is loaded at its first use, which fails for ever where no file can be opened then.
+        value = json.loads(data.removeprefix(b"\xef\xbb\xbf").decode(), parse_int=_whole)
     except RecursionError:
         raise Unreadable(f"{where}: not valid JSON (nested too deeply)") from None
     except ValueError as error:
@@ -329,8 +329,11 @@ class Kill:
             known = {key: item for key, item in _known(cls, value).items() if item is not None}
             known.setdefault("reason", "no reason given")
             known.setdefault("id", _short_hash(repr(sorted(value.items(), key=str))))
-            with suppress(TypeError, ValueError, OverflowError):
-                known["grace_seconds"] = float(known.get("grace_seconds", cls.grace_seconds))
+            with suppress(TypeError, ValueError):
+                try:
+                    known["grace_seconds"] = float(known.get("grace_seconds", cls.grace_seconds))
+                except OverflowError:  # a whole number beyond all floating-point ones
+                    known["grace_seconds"] = cls.grace_seconds
             return cls(**{**known, "id": str(known["id"]), "reason": str(known["reason"])})
         reason = value if isinstance(value, str) else f"kill set by hand in {STATUS}"
         return cls(id=f"hand-{_short_hash(reason)}", reason=reason)
@@ -806,6 +809,31 @@ def exchange(one: Path, other: Path) -> bool:
     return bool(rename(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0)
 
 
+STATUS_MAX = 1 << 24
+"""Bytes. A status file has a few KB; what is larger is none."""
+
+
+def _regular(path: Path) -> tuple[bytes, os.stat_result]:
+    """What a file holds that anybody may have put there: a pipe would be waited for for ever, a device read for ever.
+
+    Raises:
+        Unreadable: it is no regular file, or none of the size of a status file.
+        OSError: it cannot be opened or read.
+    """
+    waits_not = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        fd = os.open(path, os.O_RDONLY | waits_not)
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ENODEV):  # a socket, or a device without a driver
+            raise Unreadable(f"{path}: not a regular file of at most {STATUS_MAX:,} bytes") from None
+        raise
+    with open(fd, "rb") as file:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode) or info.st_size > STATUS_MAX:
+            raise Unreadable(f"{path}: not a regular file of at most {STATUS_MAX:,} bytes")
+        return file.read(STATUS_MAX), info
+
+
 class StatusBusy(OSError):
     """The status file is being saved by someone else this very moment; try again a little later."""
 
@@ -879,7 +907,7 @@ class StatusFile:
         try:
             return decode_object(data, str(self.path)), _content_stamp(info)
         except Unreadable as error:
-            if time.time() - info.st_mtime < _HALF_SAVED_SECONDS:
+            if abs(time.time() - info.st_mtime) < _HALF_SAVED_SECONDS:  # a clock set back would make it young for long
                 raise StatusBusy(errno.EBUSY, str(error)) from None
             aside = self.path.with_name(f"{STATUS}.unreadable-{int(info.st_mtime)}")
             os.replace(self.path, aside)
@@ -905,7 +933,7 @@ class StatusFile:
 
     def _remember(self, displaced: Path, seen: Stamp) -> None:
         self.close()
-        with suppress(Unreadable):  # what was put there meanwhile is no file that anybody could still be writing
+        with suppress(Unreadable, OSError):  # nobody writes into what is no file; or no more files can be opened
             self._displaced = (open_plain(displaced), seen)
 
     def _late_save(self) -> dict[str, Any] | None:
@@ -1004,12 +1032,18 @@ def process_started(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
-@functools.cache
+_BOOT: list[str] = []
+
+
 def boot_id() -> str | None:
-    """A name for this boot of this machine; None where the system has none."""
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return None
+    """A name for this boot of this machine; None where the system has none.
+
+    It is read once: a process that has run out of file descriptors still knows which boot it lives in.
+    """
+    if not _BOOT:
+        with suppress(OSError):
+            _BOOT.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    return _BOOT[0] if _BOOT else None
 
 
 def this_process() -> Process:

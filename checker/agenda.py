@@ -18,9 +18,6 @@ class Agenda(Generic[Run]):
         self._dates: dict[Run, tuple[float, int]] = {}
         self._serial = 0
 
-    def __contains__(self, run: Run) -> bool:
-        return run in self._dates
-
     @property
     def next(self) -> float:
         """When the first of them is due; infinite when there is none."""
@@ -36,6 +33,15 @@ class Agenda(Generic[Run]):
         self._serial += 1
         self._dates[run] = (at, self._serial)
         heapq.heappush(self._heap, (at, self._serial, run))
+
+    def planned(self, run: Run) -> bool:
+        return run in self._dates
+
+    def hasten(self, run: Run, at: float) -> None:
+        """As `plan`, but never puts off what is due before that."""
+        known = self._dates.get(run)
+        if known is None or at < known[0]:
+            self.plan(run, at)
 
     def drop(self, run: Run) -> None:
         """Cancels the appointment of a run."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 
 import contract
@@ -25,8 +26,14 @@ _LISTED_SECONDS = 1.0
 
 _LIVES_ON = "; its process lives on with other work"
 
-Write = Callable[[str, journal.Entry, bool], None]
-"""Journals an entry: its kind, its content, and whether to wait until it would survive a power cut."""
+_SIGNALS = (Did.STACK_DUMP, *enforce.FORCE, *enforce.WORKERS)
+
+_EVIDENCE = (Did.LOOKED_AGAIN, *_SIGNALS)
+"""What is in the journal before the run is touched; of the others the journal may hear a little later."""
+
+Write = Callable[[str, journal.Entry, bool, bool], None]
+"""Journals an entry: its kind, its content, whether to wait until it would survive a power cut, and whether it must be
+there now. One that must and cannot raises `Later`; another is written as soon as it can be."""
 
 Say = Callable[[str, Severity, str, str], None]
 """Tells people: the text, how grave it is, the rule, and what was done."""
@@ -46,6 +53,11 @@ class Chase:
         self._listed = 0.0
 
     @property
+    def now(self) -> float:
+        """The time by which a run's patience is counted: what stops for the checker, stops for the run."""
+        return self.moment.mono - self.moment.stood
+
+    @property
     def active(self) -> bool:
         """A stop has been asked for and is not yet settled."""
         return any(Did.REQUESTED in pursuit.done and not pursuit.ended for pursuit in self.pursuits)
@@ -59,10 +71,27 @@ class Chase:
         """Whether process `named` was sent our signal, and so perhaps could not write that it was killed."""
         return any(pursuit.process == named and pursuit.forced for pursuit in self.pursuits if named is not None)
 
-    def open(self, finding: Finding, past: journal.Past, row_at: float | None, look: Tick | None) -> None:
-        """Opens the pursuit of a finding, or takes up the one that an earlier checker began."""
+    def open(
+        self,
+        finding: Finding,
+        past: journal.Past,
+        row_at: float | None,
+        look: Tick | None,
+        named: contract.Process | None = None,
+    ) -> None:
+        """Opens the pursuit of a finding, or takes up the one that an earlier checker began.
+
+        Args:
+            finding: what asks for a stop.
+            past: what was done about it.
+            row_at: the time of its last row, by the trainer's clock.
+            look: the look at the clock that led to it, if one did.
+            named: the process that is known to have written that row, and that alone is meant then.
+        """
         pursuit = enforce.of_finding(finding, past.file or "")
-        if look is None:
+        if look is None and named is not None:
+            pursuit.process = named
+        elif look is None:
             pursuit.row_at = row_at
         else:
             pursuit.started_at = look.started_at
@@ -73,7 +102,7 @@ class Chase:
         document = self.status.document
         if self.mode is not Mode.ACT or self.status.state is not contract.State.RUNNING or "kill" not in document:
             return
-        pursuit = enforce.of_person(document, self.moment.mono)
+        pursuit = enforce.of_person(document, self.now)
         if pursuit is None or any(pursuit.id == known.id for known in self.pursuits):
             return
         known = past.acts_on(pursuit.id)
@@ -83,18 +112,35 @@ class Chase:
             self._did(pursuit, Did.REQUESTED, f"a person asked: {pursuit.kill.reason}")
 
     def _resume(self, pursuit: Pursuit, past: journal.Past) -> None:
-        wall = self.moment.wall
-        acts = [(act, max(0.0, wall - (seconds(act.get("at")) or wall))) for act in past.acts_on(pursuit.id)]
-        enforce.resume(pursuit, acts, self.moment.mono, observe=self.mode is Mode.OBSERVE)
+        acts = [(act, self._ago(act)) for act in past.acts_on(pursuit.id)]
+        enforce.resume(pursuit, acts, self.now, observe=self.mode is Mode.OBSERVE)
         self.pursuits.append(pursuit)
+        if self.mode is Mode.ACT and Did.SIGKILL in pursuit.done and not pursuit.ended:
+            # Journaled, but perhaps not sent any more. Nobody can tell two of these from one.
+            enforce.send_all(Did.SIGKILL, pursuit.process, None, dict.fromkeys(pursuit.ranks))
+            pursuit.done[Did.SIGKILL] = self.now
+            if Did.WORKERS_SIGKILL in pursuit.done:
+                enforce.send_each(Did.WORKERS_SIGKILL, pursuit.workers)
+
+    def _ago(self, act: journal.Entry) -> float:
+        """How long ago a journaled act was: by the clock that nobody can set, where it is still the same one."""
+        clock = act.get("clock")
+        if isinstance(clock, dict) and clock.get("boot") == contract.boot_id() is not None:
+            mono = contract.number_in(clock.get("seconds"))
+            if mono is not None and 0.0 <= self.moment.mono - mono < math.inf:
+                return self.moment.mono - mono
+        at = seconds(act.get("at"))
+        return 0.0 if at is None else max(0.0, self.moment.wall - at)
 
     def drive(self, case: Case) -> None:
         """Takes every step that is due. Only one request per run is driven, however many rules ask for it."""
         self._watch_signs()
-        for pursuit in sorted(self.pursuits, key=lambda pursuit: Did.REQUESTED not in pursuit.done):
+        going = [pursuit for pursuit in self.pursuits if not pursuit.ended]
+        true = {found.id for found in case.open_findings()} if going else set()
+        for pursuit in sorted(going, key=lambda pursuit: Did.REQUESTED not in pursuit.done):
             while not pursuit.ended:
-                seen = self._seen(pursuit, case)
-                due = enforce.next_act(pursuit, self.moment.mono, seen, observe=self.mode is Mode.OBSERVE)
+                seen = self._seen(pursuit, case, true)
+                due = enforce.next_act(pursuit, self.now, seen, observe=self.mode is Mode.OBSERVE)
                 if due is None or not self._perform(pursuit, due, case):
                     break
             if Did.REQUESTED in pursuit.done and not pursuit.ended:
@@ -106,37 +152,46 @@ class Chase:
         """Notes by our own clock when the heartbeat last moved and since when the run has been over."""
         beat = self.status.document.get("heartbeat_at")
         if beat != self._heartbeat[0]:
-            self._heartbeat = (beat, self.moment.mono)
+            self._heartbeat = (beat, self.now)
         final = self.status.state is not None and self.status.state.final
-        self._final_since = (
-            (self._final_since if self._final_since is not None else self.moment.mono) if final else None
-        )
+        self._final_since = (self._final_since if self._final_since is not None else self.now) if final else None
 
-    def _seen(self, pursuit: Pursuit, case: Case) -> enforce.Seen:
+    def _seen(self, pursuit: Pursuit, case: Case, true: Collection[str]) -> enforce.Seen:
+        """The run as it is now; `true` are the ids of the findings that are not over."""
+        life = process.look(pursuit.process or process.parse(self.status.document))
+        if life is Life.GONE:  # its last words may be newer than what was read before it went
+            self.status.refresh()
         document = self.status.document
         named = self.status.process
         asked = contract.Kill.parse(document.get("kill"))
         answer = ack(document)
-        if document.get("phase") == contract.Phase.CHECKPOINT and self.moment.mono - self._heartbeat[1] < enforce.FRESH:
-            pursuit.saving_at = self.moment.mono
-        life = process.look(pursuit.process or named)
+        if document.get("phase") == contract.Phase.CHECKPOINT and self.now - self._heartbeat[1] < enforce.FRESH:
+            pursuit.saving_at = self.now
+        if pursuit.process is None:
+            life = process.look(named)
         if life is Life.STOPPED:
-            pursuit.suspended_at = self.moment.mono
-        if pursuit.forced and self.moment.mono - self._listed >= _LISTED_SECONDS:
+            pursuit.suspended_at = self.now
+        if pursuit.forced and self.now - self._listed >= _LISTED_SECONDS:
             self._list_workers(pursuit)
         episode = case.episodes.get(pursuit.rule or "")
-        ended = pursuit.rule is not None and pursuit.id not in {found.id for found in case.open_findings()}
+        ended = pursuit.rule is not None and pursuit.id not in true
         if pursuit.rule is not None and pursuit.id == pursuit.kill.id:  # a person's request that names a rule
             ended = False
+        stale = enforce.stale(pursuit, seconds(document.get("started_at")))
+        foreign = enforce.foreign(pursuit, self.status.run_id, named)
         return enforce.Seen(
             state=self.status.state,
-            final_for=self.moment.mono - self._final_since if self._final_since is not None else 0.0,
-            foreign=enforce.foreign(pursuit, self.status.run_id, named),
+            final_for=self.now - self._final_since if self._final_since is not None else 0.0,
+            foreign=foreign,
             standing=contract.pending_kill(document) is not None,
             acked=answer is not None and answer[0] in {pursuit.kill.id, asked.id if asked else None},
             life=life,
             sure=pursuit.rule is None or (episode is not None and episode.since_sure is not None),
-            over=ended or enforce.stale(pursuit, seconds(document.get("started_at"))),
+            over=ended or stale,
+            asked=asked is not None
+            and asked.id == pursuit.kill.id
+            and asked.run_id in (None, self.status.run_id)
+            and not (stale or foreign),
             can_dump=enforce.may_dump(document.get("stack_signal")),
             others_live=any(process.look(rank) in (Life.ALIVE, Life.STOPPED) for rank in pursuit.ranks),
             workers_live=any(map(process.same, pursuit.workers)),
@@ -144,7 +199,7 @@ class Chase:
 
     def _list_workers(self, pursuit: Pursuit) -> None:
         """Notes what the processes of the run have started by now; those that have lost their parent are kept."""
-        self._listed = self.moment.mono
+        self._listed = self.now
         known = tuple(one for one in pursuit.workers if process.same(one))
         own = tuple(one for one in (pursuit.process, *pursuit.ranks) if one is not None)
         found = kin.below((*own, *known), self.status.file.path.parent)
@@ -159,10 +214,12 @@ class Chase:
     def _perform(self, pursuit: Pursuit, due: Did, case: Case) -> bool:
         """Takes one step and journals it; False when it must be tried again later."""
         try:
+            if due in _SIGNALS:
+                return self._signal(pursuit, due)
             did, text = self._take(pursuit, due, case)
+            self._did(pursuit, did, text)
         except enforce.Later:
             return False
-        self._did(pursuit, did, text)
         return did is due  # what could not be done now cannot be done in the same look either
 
     def _take(self, pursuit: Pursuit, due: Did, case: Case) -> tuple[Did, str]:
@@ -171,20 +228,35 @@ class Chase:
         if due is Did.REASSERTED:
             trouble = enforce.ask(self.status.file, pursuit.kill)
             self.status.refresh()
-            return (Did.CANNOT, trouble) if trouble else (due, "the request had vanished from the status file")
-        if due in (Did.STACK_DUMP, *enforce.FORCE, *enforce.WORKERS):
-            trouble = process.stranger(self.status.file.path.parent)
-            if due in enforce.WORKERS:
-                return due, trouble or enforce.send_each(due, pursuit.workers)
-            if trouble:
-                return Did.CANNOT, trouble
-            if due in enforce.FORCE:  # before it dies: nobody can tell afterwards what it had started
-                self._list_workers(pursuit)
-            dump = self.status.document.get("stack_signal")
-            sent, trouble = enforce.send_all(due, pursuit.process, dump, self._dumps(pursuit))
-            told = f"sent to process{'es' if len(sent) > 1 else ''} {', '.join(map(str, sent))}"
-            return (Did.CANNOT, trouble) if trouble else (due, told)
+            # One that cannot be repeated was made once, and is pursued: a full disk must not save a doomed run.
+            return due, f"the request had vanished from the status file{f', and {trouble}' if trouble else ''}"
         return due, self._sentence(pursuit, due)
+
+    def _signal(self, pursuit: Pursuit, due: Did) -> bool:
+        """Sends a signal once the journal says so.
+
+        A checker that is killed in between then neither sends it twice nor takes the end of the process for a crash.
+        """
+        trouble = process.stranger(self.status.file.path.parent)
+        if due in enforce.WORKERS:
+            self._did(pursuit, due, trouble or enforce.send_each(due, pursuit.workers, probe=True))
+            if trouble is None:
+                enforce.send_each(due, pursuit.workers)
+            return True
+        dump, others = self.status.document.get("stack_signal"), self._dumps(pursuit)
+        found: list[int] = []
+        if trouble is None:
+            found, trouble = enforce.send_all(due, pursuit.process, dump, others, probe=True)
+        if trouble is not None:
+            if process.starved():
+                raise enforce.Later("no file can be opened just now, so nothing is known about the process")
+            self._did(pursuit, Did.CANNOT, trouble)
+            return False
+        if due in enforce.FORCE:  # before it dies: nobody can tell afterwards what it had started
+            self._list_workers(pursuit)
+        self._did(pursuit, due, f"sent to process{'es' if len(found) > 1 else ''} {', '.join(map(str, found))}")
+        enforce.send_all(due, pursuit.process, dump, others)
+        return True
 
     def _dumps(self, pursuit: Pursuit) -> dict[contract.Process, int | None]:
         """The other ranks that are to end with rank 0, each with its signal for a stack dump."""
@@ -196,6 +268,10 @@ class Chase:
             self._did(pursuit, Did.LOOKED_AGAIN, f"still so at row {case.history.index}")
         pursuit.kill = replace(pursuit.kill, run_id=self.status.run_id)
         pursuit.process, pursuit.ranks = self.status.process, self._ranks()
+        standing = contract.Kill.parse(self.status.document.get("kill"))
+        if standing is not None and standing.id == pursuit.kill.id:  # asked by a checker that then was killed
+            pursuit.done.pop(Did.CANNOT, None)
+            return Did.REQUESTED, pursuit.kill.reason
         standing = contract.pending_kill(self.status.document)
         trouble = enforce.ask(self.status.file, pursuit.kill)
         self.status.refresh()
@@ -206,7 +282,7 @@ class Chase:
 
     def _sentence(self, pursuit: Pursuit, due: Did) -> str:
         answer = ack(self.status.document)
-        took = self.moment.mono - pursuit.done.get(Did.REQUESTED, self.moment.mono)
+        took = self.now - pursuit.done.get(Did.REQUESTED, self.now)
         alive = process.look(pursuit.process) in (Life.ALIVE, Life.STOPPED)
         sentences = {
             Did.CANNOT: self.status.problem or "there is no status file, so no trainer looks for a request",
@@ -231,11 +307,12 @@ class Chase:
 
     def _did(self, pursuit: Pursuit, did: Did, text: str) -> None:
         """Records a step, in the journal and in the pursuit."""
-        pursuit.done[did] = self.moment.mono
         if did is Did.CANNOT and pursuit.trouble == text:
+            pursuit.done[did] = self.now
             return  # told already; a full disk or a folder without rights lasts
         pursuit.trouble = text if did is Did.CANNOT else None
         if did is Did.REASSERTED:
+            pursuit.done[did] = self.now
             pursuit.reasserted += 1
             if pursuit.reasserted & (pursuit.reasserted - 1):
                 return  # told the 1st, 2nd, 4th, 8th … time: some trainers overwrite the file for ever
@@ -248,7 +325,9 @@ class Chase:
             content["workers"] = [asdict(worker) for worker in pursuit.workers]
         if did in (Did.CANNOT, Did.SUSPENDED, Did.UNANSWERED):
             content["why"] = text
-        self._write("act", content, did in _SYNCED)
+        content["clock"] = {"boot": contract.boot_id(), "seconds": self.moment.mono}
+        self._write("act", content, did in _SYNCED, did in _EVIDENCE)
+        pursuit.done[did] = self.now
         if did is not Did.LOOKED_AGAIN:
             severity = Severity.CRITICAL if did in (Did.CANNOT, Did.UNANSWERED) else Severity.INFO
             self._say(f"{_PHRASE.get(did, did)}: {text}", severity, pursuit.rule or "person", str(did))

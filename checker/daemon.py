@@ -15,14 +15,14 @@ from types import FrameType
 from typing import Any
 
 import contract
-from checker import journal, process
+from checker import journal, leftovers, process
 from checker.agenda import Agenda
 from checker.census import Census
 from checker.events import Life
 from checker.feed.feed import Feed
 from checker.finding import Severity
 from checker.naps import Naps
-from checker.places import DEPTH, FOLDER, ROWS, folders, is_run
+from checker.places import DEPTH, FOLDER, ROWS, folders, gone, is_run
 from checker.reports import Reports
 from checker.run import BEAT, Run
 from checker.service.heartbeat import Heartbeat
@@ -130,14 +130,18 @@ class Daemon:
         self._behind: deque[Run] = deque()
         """Runs of which more can be read than one turn takes."""
         self._faults: dict[Path, _Fault] = {}
+        self._cleared: set[Path] = set()
+        """Folders that have been looked through for what a killed checker left."""
         self._asleep: set[Path] = set()
         """Finished runs whose report is newer than their files; they are not read before something changes."""
+        self._refused: dict[Path, str] = {}
+        """Folders that cannot be looked into, and have been told of."""
         self._others: set[Path] = set()
         """Runs that have a checker of their own; they are taken in when it is gone."""
         self._report_faults: dict[Path, str] = {}
         self._stopped_at = 0.0
         self._next_beat = 0.0
-        self._naps = Naps()
+        self._naps, self._stood = Naps(), Naps()
 
     def stop(self, signum: int = 0, frame: FrameType | None = None) -> None:  # noqa: ARG002  # a signal handler's shape
         """Asks the loop to end; safe in a signal handler."""
@@ -151,6 +155,7 @@ class Daemon:
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Runs until stopped, or until `until` says so after a full round."""
+        leftovers.clear(self.root)
         self.alarm.start()
         try:
             while not self.stopping:
@@ -185,6 +190,8 @@ class Daemon:
         moment = self._moment()
         for trouble in self.alarm.troubles():
             self.tell([Notice("checker", trouble, Severity.WARNING)])
+        if self.alarm.refused or self._refused:
+            self._tell_refused()
         for folder, touched in woken.items():
             if self.stopping:
                 return
@@ -209,7 +216,9 @@ class Daemon:
         """The time; after a nap of the machine every run is due, for it must be known which silence it fell into."""
         slept = self._naps.total
         moment = Moment.now()
-        moment = replace(moment, slept=self._naps.look(moment.wall, time.process_time()))
+        used = time.process_time()
+        naps, stood = self._naps.look(moment.wall, used), self._stood.look(moment.mono, used)
+        moment = replace(moment, slept=naps, stood=stood)
         if moment.slept != slept:
             for run in self.runs.values():
                 self._agenda.plan(run, moment.mono)
@@ -268,12 +277,20 @@ class Daemon:
 
     # ------------------------------------------------------------------------------------------------ who is there
 
+    def _tell_refused(self) -> None:
+        """Says once of each folder that it cannot be looked into."""
+        for folder, why in self.alarm.refused.items():
+            if self._refused.get(folder) != why:
+                told = f"its folder cannot be looked into ({why}); it is not watched before it can"
+                self.tell([Notice(self._name(folder), told, Severity.WARNING)])
+        self._refused = dict(self.alarm.refused)
+
     def _wake(self, folder: Path, touched: int, moment: Moment) -> None:
         """Something has changed in a folder: a quick look at a run that is known, the rest is for later."""
         run = self.runs.get(folder)
         if run is None:
             self._arrivals[folder] = None
-        elif touched & FOLDER and not is_run(folder):
+        elif touched & FOLDER and gone(folder):
             self._let_go(run)
         elif run.behind:
             return
@@ -290,9 +307,13 @@ class Daemon:
             self._others.discard(folder)
             self._faults.pop(folder, None)
             return
+        if folder not in self._cleared:
+            self._cleared.add(folder)
+            leftovers.clear(folder)
         if folder not in self._asleep and reported(folder, self.feed):
             self._asleep.add(folder)
             self.alarm.rest(folder)
+            self.reports.list_is_due()  # a checker may have been killed before it
             return
         self._asleep.discard(folder)
         self.alarm.rouse(folder)
@@ -361,8 +382,10 @@ class Daemon:
             if run.behind:
                 self._behind.append(run)
             elif beat is not None or run.chasing:
-                if beat or run.restless or run not in self._agenda:  # else what is planned is early enough
+                if beat:
                     self._agenda.plan(run, moment.mono + run.rest(moment))
+                elif run.restless or not self._agenda.planned(run):  # else what is planned is early enough
+                    self._agenda.hasten(run, moment.mono + run.rest(moment))
                 self._census.note(run, run.status.process)
                 self._faults.pop(run.folder, None)
             if beat or run.urgent or run.progressed:
@@ -446,7 +469,7 @@ def reported(folder: Path, feed: Feed | None = None) -> bool:
             if os.stat(folder / name).st_mtime_ns > report.st_mtime_ns:
                 return False
     last = journal.latest(folder)
-    return journal.saw_end(last, status) and (feed is None or feed.knows(folder, last))
+    return journal.settled(last, status) and (feed is None or feed.knows(folder, last))
 
 
 def judge_once(

@@ -51,7 +51,7 @@ ORPHAN_GRACE = 10.0
 """Between the end of a process by force and SIGTERM for what it had started: PyTorch's data-loader workers look every
 5 seconds whether their parent lives, and an upload may want to finish."""
 
-RETRY_SECONDS = 5.0
+RETRY_SECONDS = 1.0
 """Between two attempts to write a request into a file that could not be written."""
 
 REASSERT_SECONDS = 1.0
@@ -114,6 +114,8 @@ class Seen:
     over: bool = False
     """The episode has ended, or was about an earlier process in the same folder."""
     can_dump: bool = False
+    asked: bool = False
+    """Our request is in the file, answered or not, although no journal says so: a checker was killed in between."""
     others_live: bool = False
     """Rank 0 may be gone, but another rank that is to end with it is proven to live."""
     workers_live: bool = False
@@ -194,6 +196,8 @@ def next_act(pursuit: Pursuit, now: float, seen: Seen, *, observe: bool = False)
 
 
 def _before_asking(pursuit: Pursuit, now: float, seen: Seen, *, observe: bool) -> Did | None:
+    if seen.asked and not observe:
+        return Did.REQUESTED
     if seen.life is Life.GONE or seen.state not in (None, contract.State.RUNNING):
         return None  # already over, or not begun: there is nothing to stop
     if seen.over:
@@ -373,19 +377,22 @@ def ask(status: contract.StatusFile, kill: contract.Kill) -> str | None:
     raise Later("the run is over, or another one runs in its folder now")
 
 
-def send(did: Did, named: contract.Process | None, stack_signal: int | None) -> str | None:
-    """Sends the signal that belongs to a step; the answer is None, or a sentence saying why it was not sent."""
+def send(did: Did, named: contract.Process | None, stack_signal: int | None, *, probe: bool = False) -> str | None:
+    """Sends the signal that belongs to a step; the answer is None, or a sentence saying why it was not sent.
+
+    With `probe` everything is done but that: signal 0 is sent.
+    """
     if did is Did.STACK_DUMP:
         if stack_signal is None or not may_dump(stack_signal):
             return "the status file names no harmless signal for a stack dump"
-        return process.signal_if_same(named, stack_signal)
-    return process.signal_if_same(named, _SIGNALS[did])
+        return process.signal_if_same(named, 0 if probe else stack_signal)
+    return process.signal_if_same(named, 0 if probe else _SIGNALS[did])
 
 
-def send_each(did: Did, workers: Iterable[contract.Process]) -> str:
-    """Sends the signal of a step to each of `workers` that still lives, and says to whom."""
+def send_each(did: Did, workers: Iterable[contract.Process], *, probe: bool = False) -> str:
+    """Sends the signal of a step to each of `workers` that still lives, and says to whom; `probe` as in `send`."""
     living = [one for one in workers if process.same(one)]
-    refused = {one.pid: trouble for one in living if (trouble := send(did, one, None)) is not None}
+    refused = {one.pid: trouble for one in living if (trouble := send(did, one, None, probe=probe)) is not None}
     sent = [str(one.pid) for one in living if one.pid not in refused]
     told = f"sent to {', '.join(sent)}" if sent else "sent to nobody"
     return "; ".join((told, *(f"not to {pid}: {trouble}" for pid, trouble in refused.items())))
@@ -396,6 +403,8 @@ def send_all(
     named: contract.Process | None,
     stack_signal: int | None,
     others: Mapping[contract.Process, int | None],
+    *,
+    probe: bool = False,
 ) -> tuple[list[int], str | None]:
     """The same for rank 0 and, once that has worked or rank 0 is gone already, for the other ranks.
 
@@ -404,17 +413,18 @@ def send_all(
         named: the process of rank 0.
         stack_signal: its signal for a stack dump.
         others: the other ranks, each with its own such signal.
+        probe: only find out to whom it would be sent.
 
     Returns:
         The pids to which the signal was sent, and why it was sent to none, if that is so. A rank that has gone
         meanwhile is as it should be; its launcher may have ended it.
     """
-    trouble = send(did, named, stack_signal)
+    trouble = send(did, named, stack_signal, probe=probe)
     sent = [named.pid] if named is not None and trouble is None else []
     if trouble is not None and process.look(named) is not Life.GONE:
         return sent, trouble
     for one, dump in others.items():
-        refused = send(did, one, dump)
+        refused = send(did, one, dump, probe=probe)
         if refused is None:
             sent.append(one.pid)
         elif process.look(one) is not Life.GONE:

@@ -105,6 +105,8 @@ class Tick:
     """Seconds for which the main thread has been in one uninterruptible sleep."""
     zombie: bool | None = None
     """The process has ended, and whoever started it has not taken note."""
+    age: float | None = None
+    """Seconds since the process began, by a clock that nobody can set; None for one that cannot be seen from here."""
     error: str | None = None
     final: bool = False
     """No more rows will ever come."""

@@ -7,9 +7,13 @@ since been replaced, and stay as history.
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +23,72 @@ from checker.events import Event, Life, Rank, Row, Tick, Unreadable
 from checker.judge import Effect, Found
 from checker.rows import seconds
 
-_PART = 1 << 15
+_PART = 1 << 16
 """Bytes at either end of a journal: a few dozen entries."""
 
 Entry = dict[str, Any]
 
 
+def made(kind: str, content: Mapping[str, Any]) -> Entry:
+    """An entry as it stands in the file."""
+    return {"v": contract.FORMAT, "kind": kind, **content, "at": contract.now()}
+
+
 class Journal:
-    """The open journal of one run folder; the file is made by the first entry."""
+    """The journal of one run folder; the file is made by the first entry.
+
+    It is opened anew for each entry. Entries are rare, ten thousand runs would be as many open files, and a folder that
+    was deleted and made again has another file under the same name: evidence written to the old one would be lost.
+    """
 
     def __init__(self, folder: Path, hear: Callable[[Entry], None] = lambda _: None) -> None:
         self.path = folder / contract.FINDINGS
         self._hear = hear
         """Is told of every entry, once it is written."""
-        self._appender: contract.Appender | None = None
 
     def write(self, kind: str, content: Mapping[str, Any], *, sync: bool = False) -> Entry:
-        """Appends one entry and returns it; `sync` waits until it would survive a power cut."""
-        entry = {"v": contract.FORMAT, "kind": kind, **content, "at": contract.now()}
-        if self._appender is None:
-            self._appender = contract.Appender(self.path, follow=False)
-        self._appender.append(entry, sync=sync)
-        self._hear(entry)
+        """Appends one entry and returns it; `sync` waits until it would survive a power cut.
+
+        Raises:
+            OSError: as `append`.
+        """
+        entry = made(kind, content)
+        self.append([entry], sync=sync)
         return entry
 
-    def close(self) -> None:
-        if self._appender is not None:
-            self._appender.close()
-            self._appender = None
+    def append(self, entries: Sequence[Entry], *, sync: bool = False) -> None:
+        """Appends entries, all of them or none; `sync` waits until they would survive a power cut.
+
+        Raises:
+            OSError: they could not be written; a pipe or a device under this name keeps no evidence either.
+        """
+        size = 0
+        with suppress(FileNotFoundError):
+            info = os.lstat(self.path)
+            size = info.st_size
+            if not stat.S_ISREG(info.st_mode):
+                raise OSError(errno.EINVAL, "is no regular file; move it away", str(self.path))
+        appender = contract.Appender(self.path, follow=False)
+        try:
+            for number, entry in enumerate(entries, 1):
+                appender.append(entry, sync=sync and number == len(entries))
+        except OSError:
+            self._take_back(size)
+            raise
+        finally:
+            appender.close()
+        for entry in entries:
+            self._hear(entry)
+
+    def _take_back(self, size: int) -> None:
+        """Removes what still fitted on a full disk: it will be written again, as a whole."""
+        with suppress(OSError):
+            fd = os.open(self.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if os.fstat(fd).st_size > size:
+                    os.ftruncate(fd, size)
+            finally:
+                os.close(fd)
 
 
 @dataclass
@@ -130,10 +172,13 @@ def _entry(line: bytes) -> Entry | None:
     return found if isinstance(found.get("kind"), str) else None
 
 
-def recall(folder: Path, file: str) -> Past:
-    """The past of the metrics file whose fingerprint is `file`; empty when the journal is about another one."""
+def recall(folder: Path, file: str, owed: Iterable[Entry] = ()) -> Past:
+    """The past of the metrics file whose fingerprint is `file`; empty when the journal is about another one.
+
+    `owed` are entries that could not be written yet.
+    """
     past = Past()
-    for entry in entries(folder):
+    for entry in chain(entries(folder), owed):
         if entry is None:
             past.unreadable += 1
         elif entry["kind"] == "file":
@@ -142,6 +187,25 @@ def recall(folder: Path, file: str) -> Past:
             _recall_one(past, entry)
     # A journal that began before the first row knows no fingerprint yet, and goes with whatever came.
     return past if past.file in (None, "", file) else Past()
+
+
+_ENDS = ("stopped", "recovered-before-act", "observed", "unanswered")
+"""Acts after which nothing more is done about a finding."""
+
+
+def settled(entries: Iterable[Entry], status: Mapping[str, Any]) -> bool:
+    """Whether the end of the run that `status` tells of was judged, and every stop that was asked for came to its end.
+
+    A checker that was killed between a report and that leaves it to its successor.
+    """
+    known = list(entries)
+    going: set[Any] = set()
+    for entry in known:
+        if entry.get("act") == "requested":
+            going.add(entry.get("finding"))
+        elif entry.get("act") in _ENDS:
+            going.discard(entry.get("finding"))
+    return not going and saw_end(known, status)
 
 
 def _recall_one(past: Past, entry: Entry) -> None:

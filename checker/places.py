@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from contract import EXPERIMENT, METRICS, STATUS, stamp
@@ -25,22 +26,74 @@ def is_run(folder: Path) -> bool:
     return any(os.path.lexists(f"{folder}{os.sep}{name}") for name in FILES)
 
 
+def gone(folder: Path) -> bool:
+    """Whether it is certain that this is no run folder any more: one that cannot be looked into may be."""
+    if is_run(folder):
+        return False
+    try:
+        os.stat(f"{folder}{os.sep}{METRICS}")
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def folders(root: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """Every run folder at or below `root`; what lies inside one (checkpoints) is not looked at."""
-    if is_run(root):
-        yield root
+    """Every run folder at or below `root`, once; what lies inside one (checkpoints) is not looked at."""
+    return _folders(root, depth, Links(root))
+
+
+def _folders(folder: Path, depth: int, links: Links) -> Iterator[Path]:
+    if is_run(folder):
+        yield folder
     elif depth:
-        for folder in inside(root):
-            yield from folders(folder, depth - 1)
+        with suppress(OSError):
+            for below in inside(folder):
+                if links.takes(below):
+                    yield from _folders(below, depth - 1, links)
 
 
 def inside(folder: Path) -> list[Path]:
-    """The folders directly in `folder` that are not hidden; none when it cannot be listed."""
-    try:
-        with os.scandir(folder) as entries:
-            return [folder / name for name in sorted(entry.name for entry in entries if _is_folder(entry))]
-    except OSError:
-        return []
+    """The folders directly in `folder` that are not hidden.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    with os.scandir(folder) as entries:
+        return [folder / name for name in sorted(entry.name for entry in entries if _is_folder(entry))]
+
+
+class Links:
+    """Which links lead to folders that are not found below the root anyway.
+
+    `latest` is another name of a run, not another run: two judges of one folder would find, tell and ask everything
+    twice. A link that leads upwards would never end.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.path.realpath(root)
+        self._taken: dict[str, Path] = {}
+
+    def takes(self, folder: Path) -> bool:
+        """Whether `folder` is to be looked into: no link, or the first one that leads to a place of its own."""
+        if not folder.is_symlink():
+            return True
+        target = os.path.realpath(folder)
+        if self._root == target or self._root.startswith(f"{target}{os.sep}"):
+            return False
+        if target.startswith(f"{self._root}{os.sep}") and self._has_a_place(Path(target)):
+            return False
+        known = self._taken.setdefault(target, folder)
+        if known != folder and os.path.realpath(known) != target:  # that link leads elsewhere by now
+            self._taken[target] = known = folder
+        return known == folder
+
+    def _has_a_place(self, target: Path) -> bool:
+        """Whether it is looked into under its own name."""
+        parts = target.relative_to(self._root).parts
+        above = [Path(self._root, *parts[:depth]) for depth in range(1, len(parts))]
+        return len(parts) <= DEPTH and not any(part.startswith(".") for part in parts) and not any(map(is_run, above))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,9 @@ def load(folder: Path) -> tuple[Plan, str | None]:
     """The plan of a run folder, and what is wrong with its file, if anything is.
 
     Without a usable file a run is judged all the same, only without the yardsticks it might have declared.
+
+    Raises:
+        OSError: this process cannot open any file just now.
     """
     path = folder / contract.EXPERIMENT
     try:
@@ -27,6 +31,8 @@ def load(folder: Path) -> tuple[Plan, str | None]:
     except FileNotFoundError:
         return Plan(), None
     except (OSError, contract.Unreadable) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise  # it is our own fault, and over soon; the run must not be judged without its yardsticks for that
         return Plan(), f"{error}; judging without it"
     clean = {name: value for name, value in document.items() if _usable(name, value)}
     odd = sorted(document.keys() - clean.keys() - {name for name, value in document.items() if value is None})

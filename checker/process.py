@@ -7,9 +7,11 @@ that was checked, so it cannot be exchanged in between.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,6 +123,16 @@ def cpu_seconds(process: contract.Process | None, proc: Path = PROC) -> float | 
     return found.cpu if found is not None and found.started == process.started else None
 
 
+def age(process: contract.Process | None, proc: Path = PROC) -> float | None:
+    """Seconds since `process` began, by the clock of the kernel, which nobody can set; None when it cannot be told."""
+    if process is None or process.started is None or _unknowable(process) or not hasattr(time, "CLOCK_BOOTTIME"):
+        return None
+    found = stat_of(process.pid, proc)
+    if found is None or found.started != process.started:
+        return None
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - process.started / _TICKS)
+
+
 def signal_if_same(process: contract.Process | None, signum: int) -> str | None:
     """Sends `signum` if, and only if, `process` is still the one that was named.
 
@@ -151,6 +163,15 @@ def signal_if_same(process: contract.Process | None, signum: int) -> str | None:
         if handle >= 0:
             os.close(handle)
     return None
+
+
+def starved() -> bool:
+    """Whether no file can be opened just now, so that what could not be read says nothing about any process."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    return False
 
 
 def _open(pid: int) -> int:

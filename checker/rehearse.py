@@ -95,9 +95,7 @@ def _asked(folder: Path) -> Iterator[Notice]:
     contract.replace(status.path, contract.encode({"state": contract.State.RUNNING, "run_id": "r"}))
     kill = contract.Kill(id="rehearsal", reason="rehearsal", run_id="r")
     try:
-        journal = Journal(folder)
-        journal.write("trouble", {"text": "rehearsal"}, sync=True)
-        journal.close()
+        Journal(folder).write("trouble", {"text": "rehearsal"}, sync=True)
         trouble = enforce.ask(status, kill) or (
             None if contract.pending_kill(status.read() or {}) == kill else "the request is not found where it was put"
         )

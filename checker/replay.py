@@ -109,7 +109,10 @@ class Recording:
         self.tail = Tail(file)
         self.tail.rewritten()
         self.plan = plan.load(self.folder)[0] if self.folder else None
-        self.past = journal.recall(self.folder, fingerprint(file)) if self.folder else journal.Past()
+        try:
+            self.past = journal.recall(self.folder, fingerprint(file)) if self.folder else journal.Past()
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
 
     def events(self, history: History) -> Iterator[Event]:
         """Everything that happened, the end included; `history` must have folded each event before the next is taken.

@@ -69,7 +69,7 @@ class Reports:
     def forget(self, run: Run) -> None:
         for known in (self._urgent, self._progress, self._last):
             known.pop(run, None)
-        self._list_is_due(time.monotonic())
+        self.list_is_due(time.monotonic())
 
     def work(self, seconds: float) -> None:
         """Writes what is due, for about so long; one report at least, if there is any time at all."""
@@ -83,7 +83,7 @@ class Reports:
         run = next(iter(self._urgent), None)
         if run is not None:
             self._report(run, now)
-            self._list_is_due(now)
+            self.list_is_due(now)
             return True
         if self._list is not None:
             self._go_on(now)
@@ -97,7 +97,7 @@ class Reports:
         if run is None or now < self._free_at or now < self._last.get(run, 0.0) + FRESH_SECONDS:
             return False
         self._report(run, now)
-        self._list_is_due(now + FRESH_SECONDS)
+        self.list_is_due(now + FRESH_SECONDS)
         self._free_at = time.monotonic() + (time.monotonic() - now) / SHARE
         return True
 
@@ -112,7 +112,8 @@ class Reports:
         with self._fence(run):
             self._write(run)
 
-    def _list_is_due(self, at: float) -> None:
+    def list_is_due(self, at: float = 0.0) -> None:
+        """The list of all runs is to be written at this time of the monotonic clock, or when it has its share again."""
         self._list_due = min(self._list_due, max(at, self._list_next))
 
     def _go_on(self, now: float) -> None:

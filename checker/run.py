@@ -15,7 +15,7 @@ from typing import Any
 import contract
 from checker import journal, judge, plan, process, ranks
 from checker.chase import Chase
-from checker.enforce import Did
+from checker.enforce import Did, Later
 from checker.events import Event, Life, Plan, Tick, Unreadable
 from checker.finding import Action, Severity
 from checker.judge import Effect, Found
@@ -64,15 +64,20 @@ class Run:
         "_endings",
         "_excuse",
         "_final_since",
+        "_gone_at",
         "_grew",
         "_life_of",
         "_named",
         "_notices",
         "_outdated",
+        "_owed",
+        "_owed_sync",
+        "_owed_told",
         "_past",
         "_plan_file",
         "_plan_stamp",
         "_read_before",
+        "_read_named",
         "_sleep",
         "_trouble",
         "_trouble_told",
@@ -147,6 +152,15 @@ class Run:
         self._grew = False
         self._outdated = False
         """Judged so far by limits that are not in force any more."""
+        self._read_named: object = None
+        """Whose run it was when the log had last been read to its end."""
+        self._gone_at: float | None = None
+        """As `gone_since`, by the clock for intervals."""
+        self._owed: list[journal.Entry] = []
+        """What has not been journaled yet, in order; until it is, nothing is done to the run."""
+        self._owed_sync = False
+        """Something among it must survive a power cut."""
+        self._owed_told: str | None = None
         self._open("")
 
     @property
@@ -193,6 +207,14 @@ class Run:
     def turn(self, moment: Moment, *, beat: bool = True) -> list[Notice]:
         """One look at everything; `beat` also tells the judge the time."""
         self.chase.moment = moment
+        try:
+            self._turn(moment, beat=beat)
+        finally:
+            self._pay()
+        notices, self._notices = self._notices, []
+        return notices
+
+    def _turn(self, moment: Moment, *, beat: bool) -> None:
         # Status and process first: rows written before a run said that it is over are then sure to be read before that.
         self._look_around(moment, process_too=beat or self.chasing)
         if self.mode is Mode.JUDGE and self.life is Life.GONE:  # there is no later look: was this its last status?
@@ -204,11 +226,10 @@ class Run:
                 self._tell_time(moment)
             if self.mode is not Mode.JUDGE and (self.document or not self._being_saved(moment)):
                 self.chase.adopt(self._past)
-                self.chase.drive(self.case)
-        if not self.chase.active:
-            self.close()  # ten thousand runs must not keep as many files open
-        notices, self._notices = self._notices, []
-        return notices
+                if self._pay():
+                    self.chase.drive(self.case)
+        if not self.chasing:
+            self.status.file.close()  # it keeps a file open to notice late edits of what it is about to edit again
 
     def glance(self, moment: Moment) -> list[Notice]:
         """Reads and judges new rows, and looks at nothing else unless these ask for a stop."""
@@ -216,7 +237,7 @@ class Run:
         self._read()
         if self.chase.unsettled:
             return self.turn(moment, beat=False)
-        self.journal.close()
+        self._pay()
         notices, self._notices = self._notices, []
         return notices
 
@@ -224,7 +245,8 @@ class Run:
     def restless(self) -> bool:
         """Something is under way that only looking again can settle."""
         ranks_too = (whole(self.document, "world_size") or 1) > 1
-        return bool(self.chasing or self.over or self.tail.unfinished or self.status.problem or ranks_too)
+        under_way = self.chasing or self.over or self.tail.unfinished or self.status.problem or self._owed
+        return bool(under_way or ranks_too or self.chase.unsettled)
 
     def rest(self, moment: Moment) -> float:
         """Seconds for which nothing can follow from the clock alone, if no file and no process changes meanwhile."""
@@ -244,7 +266,6 @@ class Run:
         self.limits, self._outdated = limits, True
 
     def close(self) -> None:
-        self.journal.close()
         self.status.file.close()
 
     # ----------------------------------------------------------------------------------------------------- looking
@@ -257,7 +278,8 @@ class Run:
         self.case = judge.Case.open(self.plan, self.limits)
         self.chase.pursuits.clear()
         self.unreadable = []
-        self._past = journal.recall(self.folder, fingerprint(self.tail.path))
+        self._read_named = None
+        self._past = journal.recall(self.folder, fingerprint(self.tail.path), self._owed)
         self._endings = {(after, look.run_id, look.state) for after, look in self._past.ticks if look.final}
         self.acts = list(self._past.acts)
         for text in (why, problem):
@@ -275,6 +297,7 @@ class Run:
         if named != self._named:  # what was known about the last process says nothing about this one
             self.urgent |= self.life is Life.GONE
             self._named, self.life, self.gone_since, self._final_since = named, Life.UNKNOWN, None, None
+            self._gone_at = None
             process_too = True
         if process_too:
             self._look_at_process(moment)
@@ -294,7 +317,10 @@ class Run:
         if life is not self.life:
             self.urgent |= Life.GONE in (life, self.life)
             self.life = life
-        self.gone_since = (self.gone_since or moment.wall) if life is Life.GONE else None
+        if life is not Life.GONE:
+            self.gone_since = self._gone_at = None
+        elif self.gone_since is None or self._gone_at is None:
+            self.gone_since, self._gone_at = moment.wall, moment.mono
 
     def _look_for_trouble(self, moment: Moment) -> None:
         """Says once that the status file cannot be read, unless it is only being saved."""
@@ -346,7 +372,7 @@ class Run:
         self.progressed |= count > 0
         if not self.behind:
             self._grew |= count > 0 and self._read_before
-            self._read_before = True
+            self._read_before, self._read_named = True, self._named
 
     def _fresh(self) -> Iterator[Event]:
         """What has been added to the log since the last look, as much of it as one turn takes."""
@@ -407,7 +433,7 @@ class Run:
 
     def _name_file(self) -> None:
         self._past.file = fingerprint(self.tail.path)
-        self.journal.write("file", {"fingerprint": self._past.file})
+        self._owed.append(journal.made("file", {"fingerprint": self._past.file}))
 
     # ----------------------------------------------------------------------------------------------------- judging
 
@@ -422,6 +448,8 @@ class Run:
         told = contract.State.KILLED if self.forced else state  # our own kill is not a crash
         ending = (self.case.history.index, self.status.run_id, str(told) if told is not None else None)
         first = final and ending not in self._endings
+        if self.status.blind and not final:
+            return  # who cannot look does not know that nothing moves
         if (final or gone) and not first:
             return  # told already, or too early to tell: nothing that happens by the clock happens to a dead process
         look = replace(self._look(moment), state=ending[2], final=final)
@@ -440,16 +468,23 @@ class Run:
         look = tick(self.document, moment.wall)
         told = self.rank_files.look(self.document, moment.wall, once=self.mode is Mode.JUDGE)
         seen = self._sleep.look(self.status.process, moment.mono)
-        look = replace(look, ranks=told, life=self.life, gone_since=self.gone_since, **seen._asdict())
+        look = replace(
+            look,
+            ranks=told,
+            life=self.life,
+            gone_since=self.gone_since,
+            age=process.age(self.status.process),
+            **seen._asdict(),
+        )
         # A run stands still as well while one of its ranks is suspended, and has to catch up afterwards.
         life = Life.STOPPED if ranks.suspended(look) else self.life
         return replace(look, busy=self._busy(look, moment), excused=self._excuse.look(self._moved(look), moment, life))
 
     def _gone(self, moment: Moment) -> bool:
         """The process has vanished, and a last status of it would have been seen."""
-        if self.gone_since is None:
+        if self._gone_at is None:
             return False
-        return self.mode is Mode.JUDGE or moment.wall - self.gone_since >= SETTLE_SECONDS
+        return self.mode is Mode.JUDGE or moment.mono - self._gone_at >= SETTLE_SECONDS
 
     def _busy(self, look: Tick, moment: Moment) -> float | None:
         """How much processor time the process has used since anything moved, as a share of one core.
@@ -489,15 +524,44 @@ class Run:
             if isinstance(effect, Found) and _kills(
                 effect
             ):  # judging only, it is never driven: but what was done counts
-                self.chase.open(effect.finding, self._past, self.case.history.at, look)
+                # A row that came while we looked on is of the process that we see, whatever the clocks say.
+                seen = process.parse(self.document) if self._read_named == self._named else None
+                self.chase.open(effect.finding, self._past, self.case.history.at, look, seen)
 
-    def _journal(self, kind: str, content: journal.Entry, sync: bool = False) -> None:
+    def _journal(self, kind: str, content: journal.Entry, sync: bool = False, must: bool = False) -> None:
+        """Journals an entry: an act that matters now, anything else together at the end of the turn at the latest.
+
+        Raises:
+            Later: it is one that `must` be there now, and it cannot be.
+        """
         if self._past.file is None:
             self._name_file()
         self.urgent = True
-        entry = self.journal.write(kind, content, sync=sync)
-        if kind == "act":
-            self.acts.append(entry)
+        self._owed.append(journal.made(kind, content))
+        self._owed_sync |= sync
+        if (must or (sync and kind == "act")) and not self._pay() and must:
+            self._owed.pop()
+            raise Later("the journal cannot be written")
+
+    def _pay(self) -> bool:
+        """Writes what the journal lacks; False when it cannot be written now, which is told once."""
+        if not self._owed:
+            return True
+        try:
+            self.journal.append(self._owed, sync=self._owed_sync)
+        except OSError as error:
+            trouble = error.strerror or str(error)
+            if trouble != self._owed_told:
+                self._owed_told = trouble
+                told = f"{contract.FINDINGS} cannot be written ({trouble}); the run is not touched before it can"
+                self._say(told, Severity.CRITICAL)
+            return False
+        self.acts += (entry for entry in self._owed if entry["kind"] == "act")
+        self._owed, self._owed_sync = [], False
+        if self._owed_told is not None:
+            self._owed_told = None
+            self._say(f"{contract.FINDINGS} can be written again")
+        return True
 
     def _announce(self, effect: Effect) -> None:
         if isinstance(effect, Found):

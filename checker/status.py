@@ -29,16 +29,21 @@ class Status:
         self.run_id: str | None = None
         self.process: contract.Process | None = None
         """The process that the document names."""
+        self.blind = False
+        """It cannot even be looked at, so that nobody knows whether it has changed."""
         self._stamp: contract.Stamp | None = None
 
     def refresh(self) -> bool:
         """Reads the file if it has changed since; True when there is a new document."""
         try:
             info = os.lstat(self.file.path)
-        except OSError:
-            changed, self._stamp, self.problem = bool(self.document), None, None
+        except (FileNotFoundError, NotADirectoryError):
+            changed, self._stamp, self.problem, self.blind = bool(self.document), None, None, False
             self._take({})
             return changed
+        except OSError as error:
+            return self._cannot(error)
+        self.blind = False
         found = contract.stamp(info)
         if found == self._stamp:
             return False
@@ -58,8 +63,7 @@ class Status:
             self.problem = f"{contract.STATUS} cannot be read: {str(error).removeprefix(f'{self.file.path}: ')}"
             return False
         except OSError as error:
-            self.problem = f"{contract.STATUS} cannot be read: {error.strerror or error}"
-            return False
+            return self._cannot(error)
         self._stamp, self.problem = found, None
         self._take(document or {})
         return True
@@ -71,6 +75,11 @@ class Status:
         named = process.parse(document)
         if named != self.process:  # most documents name the one that the last one named
             self.process = named
+
+    def _cannot(self, error: OSError) -> bool:
+        """Leaves the old document in force: what cannot be seen is not gone."""
+        self.problem, self.blind = f"{contract.STATUS} cannot be read: {error.strerror or error}", True
+        return False
 
 
 def text(document: Mapping[str, Any], key: str) -> str | None:

@@ -13,6 +13,7 @@ import math
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from checker import rows
@@ -197,8 +198,10 @@ class Tail:
         """
         try:
             info = os.stat(self.path)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             self.missing = True
+            return False
+        except OSError:  # what cannot be looked at has not gone; `events` says what is wrong
             return False
         again = self.missing and self._id is not None
         self.missing = False
@@ -216,14 +219,16 @@ class Tail:
 
     def _glued(self) -> bool:
         """Whether more was written to the line that had been taken for the last one."""
-        with Opened(self.path) as fd:
+        with suppress(OSError), Opened(self.path) as fd:
             return fd is not None and os.pread(fd, 1, self.offset) != b"\n"
+        return False
 
     def _same_mark(self) -> bool:
         if not self._mark:
             return True
-        with Opened(self.path) as fd:
+        with suppress(OSError), Opened(self.path) as fd:
             return fd is None or os.pread(fd, len(self._mark), self.offset - len(self._mark)) == self._mark
+        return True
 
     def events(self, most: float = math.inf) -> Iterator[Row | Unreadable]:
         """What has been added since the last look, about `most` bytes of it."""
@@ -252,7 +257,7 @@ class Tail:
                     self.more = info.st_size > self.offset >= end
                     self._mark = (self._mark + chunk[-_MARK:])[-_MARK:]
                     yield from log.discreet(self._decoder.feed(chunk))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self.missing = True
         except OSError as error:
             if self._told != str(error):  # once, not at every look
@@ -327,12 +332,20 @@ def _kind(mode: int) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """A short name for the run that a file tells of: a hash of its first line, which survives copying the folder."""
+    """A short name for the run that a file tells of: a hash of its first line, which survives copying the folder.
+
+    Raises:
+        OSError: it cannot be read. Whoever took it for another file then would tell everything twice.
+    """
     try:
         with Opened(path) as fd:
             head = os.pread(fd, 1 << 16, 0) if fd is not None else b""
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link that leads nowhere is no file either
+            return ""
+        raise
     first, newline, _ = head.partition(b"\n")
     whole = newline or len(head) == 1 << 16
     return hashlib.sha256(first).hexdigest()[:12] if whole else ""

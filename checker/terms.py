@@ -27,6 +27,8 @@ class Moment:
     mono: float
     slept: float = 0.0
     """Seconds for which the checker itself has stood still, all naps together."""
+    stood: float = 0.0
+    """The same by the clock for intervals, which a person or a time server cannot set."""
 
     @classmethod
     def now(cls) -> Moment:

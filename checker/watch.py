@@ -94,7 +94,10 @@ class Alarm:
 
     def __init__(self, root: Path, poll: float = 1.0) -> None:
         self.root, self.poll = root, poll
+        self.refused: dict[Path, str] = {}
+        """Folders that could not be looked into at the last look, and why."""
         self._troubles: list[str] = []
+        self._links = places.Links(root)
         self._ears: Ears = _None()
         self._known: dict[Path, int] = {}
         """Every run folder, with what its files looked like last."""
@@ -229,10 +232,10 @@ class Alarm:
         found = places.look(folder)
         if found == self._known[folder]:
             return False
-        if places.is_run(folder):
-            self._known[folder] = found
-        else:
+        if places.gone(folder):
             self._forget(folder)
+        else:
+            self._known[folder] = found
         return True
 
     def _add_deaf(self, folders: set[Path]) -> None:
@@ -254,7 +257,7 @@ class Alarm:
 
     def _new(self, folder: Path, depth: int) -> Iterator[Path]:
         """Takes in what lies at or below a folder; yields the run folders that were not known."""
-        if folder in self._known:
+        if folder in self._known or (folder != self.root and not self._links.takes(folder)):
             return
         if places.is_run(folder):
             self._groups.discard(folder)
@@ -264,11 +267,26 @@ class Alarm:
         else:
             self._groups.add(folder)
             self._listen(folder)  # before it is listed: what comes later is announced
-            if depth:
-                for below in places.inside(folder):
-                    yield from self._new(below, depth - 1)
-            elif places.is_run(folder):  # its first file came between the two looks
+            try:
+                below = places.inside(folder)
+            except OSError as error:
+                self._refuse(folder, error)
+                return
+            self.refused.pop(folder, None)
+            for place in below if depth else ():
+                yield from self._new(place, depth - 1)
+            if places.is_run(folder):  # its first file came between the two looks
                 yield from self._new(folder, 0)
+
+    def _refuse(self, folder: Path, error: OSError) -> None:
+        """A folder that cannot be listed is tried again at every poll."""
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            self._groups.discard(folder)
+            self._deaf.discard(folder)
+            self.refused.pop(folder, None)
+        else:
+            self.refused[folder] = error.strerror or str(error)
+            self._deaf.add(folder)
 
     def _came(self, place: Path) -> dict[Path, int]:
         """A folder that was announced and is not known as a run: something in it, or it itself, is new or gone."""
@@ -290,10 +308,10 @@ class Alarm:
 
     def _again(self, folder: Path) -> None:
         """A run folder has come or gone itself: there may be another one of its name."""
-        if places.is_run(folder):
-            self._listen(folder)
-        else:
+        if places.gone(folder):
             self._forget(folder)
+        else:
+            self._listen(folder)
 
     def _listen(self, folder: Path) -> None:
         """Has changes in a folder announced, if that can be had."""

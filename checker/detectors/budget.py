@@ -35,8 +35,11 @@ def detect(history: History, limits: Limits) -> Sighting | None:
     if tick is None or not budget or tick.state not in ("pending", "running"):
         return None
     started = tick.started_at if tick.started_at is not None else history.started_at
+    spent_seconds = tick.now - started if started is not None else 0.0
+    if tick.age is not None:  # a clock that was set forward uses up nobody's budget
+        spent_seconds = min(spent_seconds, tick.age)
     used = {
-        "wall_minutes": (tick.now - started) / 60 if started is not None else 0.0,
+        "wall_minutes": spent_seconds / 60,
         "steps": float(history.step if tick.step is None else tick.step or 0) if history.step is not None else 0.0,
         "tokens": history.tokens,
     }

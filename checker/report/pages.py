@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,9 @@ from checker.registry import ideas, planned, record
 from checker.registry.catalog import entry_of
 from checker.report import curve, explain, grounds, remedies, render, story
 from checker.report.change import Suggestion
+
+LISTED = 50
+"""Other findings, and acts, that a page lists. A run has a handful; one that was begun ten thousand times, as many."""
 
 _NOTHING = "Nothing is suggested yet: the run goes on and no rule has found a fault."
 
@@ -94,12 +96,12 @@ def write(
     state = story.state_of(status, acts)
     findings = story.ranked(case)
     faults = [finding for finding in findings if story.is_fault(finding)]
-    old = _read(folder / contract.NEXT)
+    old, odd = _read(folder / contract.NEXT)
     items: list[Item] = []
     done: list[Item] = []
     over = (state is not None and state.final) or case.history.ended or story.process_gone(case)
     if faults or over:
-        items, done = _suggested(findings, experiment, case, old, folder)
+        items, done = _suggested(findings[:LISTED], experiment, case, old, folder)
     main = faults[0] if faults else None
     numbered, by_hand = [item for item in items if item.id], [item for item in items if not item.id]
     others = [finding for finding in findings if finding is not main]
@@ -108,8 +110,8 @@ def write(
         exp=mask.markdown(experiment.id or folder.name, 80),
         verdict=story.verdict(case, main, state),
         narrative=story.narrative(case, status or {}, state),
-        timeline=list(story.timeline(main, case.findings, acts)),
-        also=[*story.also(case, others), *story.callbacks(status or {})],
+        timeline=list(_timeline(main, case, acts)),
+        also=[*_also(case, others), *story.callbacks(status or {})],
         mechanism=list(grounds.mechanism(case.history, main)),
         unit=story.unit_of(case.history),
         evidence=[*grounds.evidence(case.history, main, status or {}), *grounds.hung(main, folder)],
@@ -122,8 +124,7 @@ def write(
         by_hand=by_hand,
     )
     render.put(folder / contract.CURVE, curve.svg(case.history, faults).encode())
-    render.put(folder / contract.DIAGNOSIS, render.page("diagnosis.md.j2", view).encode())
-    if items or done or planned.split(old):
+    if odd is None and (items or done or planned.split(old)):
         following = Next(
             title=not planned.has_title(old),
             remark=planned.PROVISIONAL if items and not over else "",
@@ -133,20 +134,41 @@ def write(
             nothing="" if items or done else _NOTHING,
         )
         render.put(folder / contract.NEXT, planned.marked(old, render.page("next.md.j2", following)))
+    # The last one: whoever finds it newer than the run, as a restarted checker does, may count on the others.
+    render.put(folder / contract.DIAGNOSIS, render.page("diagnosis.md.j2", view).encode())
+    if odd is not None:
+        raise odd
 
 
-def _read(path: Path) -> bytes:
-    """The `next.md` that there is, with what a person wrote there.
+def _timeline(main: Finding | None, case: judge.Case, acts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """All acts, or those that are about the main finding where there are too many."""
+    shown = acts
+    if len(acts) > LISTED:
+        shown = [act for act in acts if main is not None and act.get("finding") == main.id][:LISTED]
+    yield from story.timeline(main, case.findings, shown)
+    if len(shown) < len(acts):
+        yield f"and {len(acts) - len(shown):,} more acts, all in `{contract.FINDINGS}`"
 
-    Raises:
-        OSError: it cannot be read, so that nothing may take its place; or it is a link, a pipe or huge.
+
+def _also(case: judge.Case, others: Sequence[Finding]) -> Iterator[str]:
+    yield from story.also(case, others[:LISTED])
+    if len(others) > LISTED:
+        yield f"and {len(others) - LISTED:,} more findings, all in `{contract.FINDINGS}`"
+
+
+def _read(path: Path) -> tuple[bytes, OSError | None]:
+    """The `next.md` that there is, with what a person wrote there; or why nothing may take its place.
+
+    It cannot be read, or it is a link, a pipe or huge.
     """
-    with suppress(FileNotFoundError):
-        try:
-            return contract.read_plain(path)[0]
-        except contract.Unreadable as error:
-            raise OSError(errno.EINVAL, str(error).removeprefix(f"{path}: "), str(path)) from None
-    return b""
+    try:
+        return contract.read_plain(path)[0], None
+    except FileNotFoundError:
+        return b"", None
+    except contract.Unreadable as error:
+        return b"", OSError(errno.EINVAL, str(error).removeprefix(f"{path}: "), str(path))
+    except OSError as error:
+        return b"", error
 
 
 def _items(suggestions: Sequence[Suggestion], old: bytes, parent: str) -> list[Item]:

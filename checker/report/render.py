@@ -32,8 +32,12 @@ def _environment() -> jinja2.Environment:
 
 
 def page(template: str, view: Any) -> str:
-    """The page that `template` makes of the attributes of `view`, which are finished strings."""
-    return _environment().get_template(template).render(vars(view)).strip() + "\n"
+    """The page that `template` makes of the attributes of `view`, which are finished strings.
+
+    The name of a folder may be bytes that are no text: what cannot be written stands there as a question mark.
+    """
+    text = _environment().get_template(template).render(vars(view)).strip() + "\n"
+    return text.encode("utf-8", "replace").decode()
 
 
 def put(path: Path, data: bytes) -> None:

@@ -83,6 +83,16 @@ class Watcher:
         return self
 
 
+def again(daemon):
+    """A round of a daemon in which so much time has passed that everybody has a turn."""
+    daemon._next_beat = daemon.alarm._next_poll = 0.0
+    for fault in daemon._faults.values():
+        fault.until = 0.0
+    for run in daemon.runs.values():
+        daemon._agenda.plan(run, 0.0)
+    daemon.round(wait=False)
+
+
 def sighting(history, grade, summary, evidence):
     return Sighting(
         grade=grade, first_row=history.index, first_step=history.step, summary=summary, evidence=evidence, against=()

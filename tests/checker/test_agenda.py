@@ -14,10 +14,21 @@ def test_an_appointment_is_kept_replaced_and_cancelled():
     agenda.drop("b")
     agenda.plan("c", math.inf)
     assert agenda.next == 1.0
-    assert "c" not in agenda
+    assert not agenda.planned("c")
     assert list(agenda.due(10.0)) == ["a"]
     assert agenda.next == math.inf
     assert list(agenda.due(10.0)) == []
+
+
+def test_what_is_due_is_never_put_off_by_hurrying():
+    agenda = Agenda()
+    agenda.hasten("a", 5.0)
+    agenda.hasten("a", 9.0)
+    assert agenda.next == 5.0
+    agenda.hasten("a", 3.0)
+    assert agenda.next == 3.0
+    agenda.plan("a", 9.0)
+    assert agenda.next == 9.0
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([*range(20), math.inf])), max_size=50), st.integers(0, 20))

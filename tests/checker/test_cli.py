@@ -201,7 +201,6 @@ def test_who_died_of_our_signal_was_killed(tmp_path, act, same):
     journal.write("file", {"fingerprint": fingerprint(folder.path / contract.METRICS)})
     for fields in ({"act": "requested", "kill": "k", "run_id": "r1", "process": asked}, {"act": act}):
         journal.write("act", {"finding": "r1/nonfinite/0/critical", "rule": "nonfinite", "text": "", **fields})
-    journal.close()
     state = "killed" if same else "process gone"
     assert summary.lines(tmp_path)[0].state == state
     assert show.row(Watcher(folder).turn().run).state == state

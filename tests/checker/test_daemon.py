@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from folders import START, Folder, Watcher, gone_process, iso, with_clock_rules
+from folders import START, Folder, Watcher, again, gone_process, iso, with_clock_rules
 
 import contract
 from checker import chase, daemon, enforce, journal, replay
@@ -275,14 +275,6 @@ def rounds(root, count=1, **options):
     return watch, told, changed
 
 
-def again(watch):
-    """A round in which the clock has moved on, so that everybody has a turn."""
-    watch._next_beat = watch.alarm._next_poll = 0.0
-    for run in watch.runs.values():
-        watch._agenda.plan(run, 0.0)
-    watch.round(wait=False)
-
-
 def test_one_bad_run_never_disturbs_another(tmp_path, monkeypatch):
     Folder(tmp_path / "bad").rows(*[2.0] * 10).status()
     good = Folder(tmp_path / "good").rows(*[2.0] * 10, "NaN").status()
@@ -498,7 +490,9 @@ def test_a_deaf_run_is_forced_and_a_killed_checker_goes_on(tmp_path, checker, tr
     path = folder.path / contract.FINDINGS
     entries = [json.loads(line) for line in path.read_text().splitlines()]
     for entry in entries:
-        entry["at"] = iso(time.time() - 29.5) if entry.get("act") == "requested" else entry["at"]
+        if entry.get("act") == "requested":
+            entry["at"] = iso(time.time() - 29.5)
+            entry["clock"]["seconds"] -= 29.5
     path.write_bytes(b"".join(contract.encode(entry) + b"\n" for entry in entries))
     checker()
     assert until(lambda: "sigterm" in folder.acts())
@@ -774,5 +768,5 @@ def test_a_request_that_vanished_and_cannot_be_made_again_is_told_once(tmp_path)
     watcher = Watcher(folder).turn()
     unwritable(folder)
     contract.replace(folder.path / contract.STATUS, contract.encode({**folder.document(), "kill": None}))
-    watcher.turns(30)
-    assert folder.acts() == ["looked-again", "requested", "cannot"]
+    watcher.turns(20)
+    assert folder.acts() == ["looked-again", "requested"] + ["reasserted"] * 5  # the 1st, 2nd, 4th, 8th and 16th

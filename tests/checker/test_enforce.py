@@ -40,8 +40,8 @@ ROUTE = {
     "no status file": (pursuit(), 0, replace(FRESH, state=None), Did.CANNOT),
     "no status file, told": (pursuit(cannot=0), 5, replace(FRESH, state=None), None),
     "status file came after all": (pursuit(cannot=0), 5, FRESH, Did.REQUESTED),
-    "could not be written": (pursuit(looked_again=0, cannot=0), 4.9, FRESH, None),
-    "could not be written, tried again": (pursuit(looked_again=0, cannot=0), 5, FRESH, Did.REQUESTED),
+    "could not be written": (pursuit(looked_again=0, cannot=0), 0.9, FRESH, None),
+    "could not be written, tried again": (pursuit(looked_again=0, cannot=0), 1, FRESH, Did.REQUESTED),
     # waiting for the answer
     "patience": (pursuit(requested=0), 29.9, ASKED, None),
     "answered": (pursuit(requested=0), 1, replace(ASKED, acked=True, standing=False), Did.ACKNOWLEDGED),

@@ -6,7 +6,7 @@ import os
 import time
 
 import pytest
-from folders import START, Folder, gone_process, iso
+from folders import START, Folder, again, gone_process, iso
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -183,10 +183,7 @@ class Watch:
 
     def rounds(self, count=1):
         for _ in range(count):
-            self.daemon.alarm._next_poll = 0.0
-            for run in self.daemon.runs.values():
-                self.daemon._agenda.plan(run, 0.0)
-            self.daemon.round(wait=False)
+            again(self.daemon)
         return self
 
     def end(self):
@@ -401,7 +398,7 @@ def test_a_damaged_feed_is_mended_and_nothing_is_lost_or_told_twice(tmp_path, da
 FOREIGN = {
     "a link": (lambda path: path.symlink_to(path.parent / "secret.txt"), "it is a symbolic link"),
     "a folder": (lambda path: path.mkdir(), "Is a directory"),
-    "a pipe": (os.mkfifo, "it is not a regular file"),
+    "a pipe": (os.mkfifo, "not a regular file"),
 }
 
 

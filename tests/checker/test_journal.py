@@ -14,7 +14,6 @@ TICK = Tick(
 def test_a_look_at_the_clock_comes_back_exactly(tmp_path):
     book = journal.Journal(tmp_path)
     book.write("tick", journal.tick_out(TICK, 7))
-    book.close()
     past = journal.recall(tmp_path, "")
     assert list(past.ticks) == [(7, TICK)]
 
@@ -25,7 +24,6 @@ def test_torn_and_foreign_lines_are_counted_and_cost_nothing(tmp_path):
     book = journal.Journal(tmp_path)
     book.write("finding", {"id": "r/nonfinite/0/critical"}, sync=True)
     book.write("act", {"finding": "r/nonfinite/0/critical", "act": "requested"})
-    book.close()
     with path.open("ab") as file:
         file.write(b"\xff\xfe\n[]\n{}\n\n" + b'{"kind": "tick", "after_row": "x", "now": null}\n{"kind": "act"')
     past = journal.recall(tmp_path, "")
@@ -35,7 +33,7 @@ def test_torn_and_foreign_lines_are_counted_and_cost_nothing(tmp_path):
 
 
 def test_nothing_is_written_before_there_is_something_to_say(tmp_path):
-    journal.Journal(tmp_path).close()
+    journal.Journal(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert journal.recall(tmp_path, "x") == journal.Past()
 

@@ -167,13 +167,11 @@ def alert(folder, rule, severity="warning", **fields):
     book = Journal(folder.path)
     entry = {"id": f"r1/{rule}/0/{severity}", "rule": rule, "severity": severity, "summary": f"{rule}!", **fields}
     book.write("finding", entry)
-    book.close()
 
 
 def over(folder, rule):
     book = Journal(folder.path)
     book.write("recovered", {"rule": rule, "episode": 0})
-    book.close()
 
 
 def asked(call, since=None):
