@@ -53,6 +53,11 @@ class Reports:
         return bool(self._urgent) or self._list is not None
 
     @property
+    def idle(self) -> bool:
+        """Everything that happened has been reported, and so has the list of all runs."""
+        return not self.urgent and self._list_due == math.inf
+
+    @property
     def next(self) -> float:
         """When there may be something to do, by the monotonic clock."""
         first = next(iter(self._progress), None)

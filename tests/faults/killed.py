@@ -23,6 +23,8 @@ from pathlib import Path
 import contract
 from checker import cli, daemon, enforce, journal, leftovers, reports, run
 from checker.detectors import stall
+from checker.feed import reader
+from checker.feed.feed import Feed
 from checker.report import checklist, pages
 from checker.terms import Mode
 
@@ -41,7 +43,7 @@ SETTLED_WITHIN = 60.0
 LOADED = (checklist, pages)
 """What reports take, once for all processes that are forked."""
 
-PLACES = ("journal", "request", "signal", "report", "other")
+PLACES = ("journal", "feed", "request", "signal", "report", "other")
 MANNERS = ("before", "half", "after")
 
 
@@ -114,6 +116,8 @@ class Killer:
         name = os.path.basename(os.fspath(arguments[0]))
         if name == contract.FINDINGS:
             return "journal"
+        if name == contract.EVENTS:
+            return "feed"
         if contract.STATUS in name:
             return "request"
         pages = (contract.DIAGNOSIS, contract.CURVE, contract.NEXT, contract.CHECKLIST)
@@ -261,13 +265,14 @@ def _watch(root: Path, point: Point | None, counts: Path | None = None) -> None:
     watch = daemon.Daemon(
         root, mode=Mode.ACT, limits=LIMITS, poll=0.1, on_change=report, on_changes=summarize, tell=told.extend
     )
+    watch.feed = Feed(root)
     deadline = time.monotonic() + SETTLED_WITHIN
     rounds = 0
 
     def settled():
         nonlocal rounds
         over = watch.quiet and {*watch.runs, *watch._asleep} == {root / name for name in RUNS}
-        over = over and all(_at_rest(one) for one in watch.runs.values()) and watch._summary_due == float("inf")
+        over = over and all(_at_rest(one) for one in watch.runs.values()) and watch.reports.idle
         rounds = rounds + 1 if over else 0
         return rounds > 8 or time.monotonic() > deadline
 
@@ -401,7 +406,18 @@ def laws(root: Path, pids: dict[str, int], halves: int) -> list[str]:
         broken.append(f"left behind: {left}")
     if torn > halves:
         broken.append(f"{torn} unreadable journal lines after {halves} torn writes")
-    return broken + _law_of_reports(root)
+    return broken + _law_of_reports(root) + _law_of_the_feed(root)
+
+
+def _law_of_the_feed(root: Path) -> list[str]:
+    """Whatever is journaled was told to whoever waits outside, once."""
+    told = Counter(line["key"] for line in reader.Reader(root / contract.EVENTS).read() if "key" in line)
+    feed = Feed(root)
+    entries = {name: [entry for entry in journal.entries(root / name) if entry] for name in RUNS}
+    missing = [name for name in RUNS if not feed.knows(root / name, entries[name])]
+    feed.close()
+    doubled = [key for key, count in told.items() if count > 1]
+    return [f"not told: {missing}"] * bool(missing) + [f"told again: {doubled}"] * bool(doubled)
 
 
 def _law_of_process(folder: Path, pid: int, code: int, acts) -> list[str]:
@@ -435,7 +451,8 @@ def _law_of_reports(root: Path) -> list[str]:
         one = run.Run(root / name, name, Mode.JUDGE, LIMITS)
         one.turn(run.Moment.now())
         report(one)
-    summarize()
+    for _ in summarize():
+        pass
     missing = [name for name in RUNS if root / name / contract.DIAGNOSIS not in before]
     stale = []
     for path, data in before.items():

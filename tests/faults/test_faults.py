@@ -94,6 +94,7 @@ def test_disk_full_when_only_the_request_does_not_fit(tmp_path, monkeypatch):
     once(scene.said(), "No space left on device")
     scene.others_go_on()
     monkeypatch.undo()
+    monkeypatch.setattr(enforce, "RETRY_SECONDS", 0.0)
     scene.rounds(1)
     assert scene.faulty.acts() == ["looked-again", "cannot", "requested"]
 
@@ -634,7 +635,8 @@ def test_a_status_file_that_is(tmp_path, what, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["a pipe", "a device"])
-def test_a_status_file_that_becomes_something_else_during_a_kill(tmp_path, kind):
+def test_a_status_file_that_becomes_something_else_during_a_kill(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(enforce, "RETRY_SECONDS", 0.0)
     scene = Scene(tmp_path).rounds()
     path = scene.faulty.path / contract.STATUS
     good = scene.faulty.document()
