@@ -9,7 +9,7 @@ READY_SPEED := $(VENV)/.ready-speed
 READY_MIRRORS := $(VENV)/.ready-mirrors
 READY_FAULTS := $(VENV)/.ready-faults
 
-.PHONY: help setup demo test test-faults test-mirrors lint format zoo bench-latency bench-list bench-log bench-quality bench-replay bench-resume bench-trainer bench-next bench-live clean
+.PHONY: help setup demo test test-faults test-mirrors lint format zoo bench-latency bench-list bench-log bench-quality bench-replay bench-resume bench-scale bench-trainer bench-next bench-live clean
 
 help:           ## what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -64,6 +64,9 @@ bench-latency: $(READY) ## from a NaN on disk to the kill request on disk
 
 bench-replay: $(READY) ## the speed of a replay with all rules on, and the memory of a run
 	$(BIN)/python tests/bench/replay_speed.py
+
+bench-scale: $(READY) ## ten thousand live runs under one checker: delay, lost rows, processor time, memory (20 minutes on two cores)
+	$(BIN)/python tests/bench/scale.py $(ARGS)
 
 bench-list: $(READY) ## how long ten thousand experiments take to list
 	$(BIN)/python tests/bench/list_speed.py

@@ -1,7 +1,7 @@
 """Which reports are due: what happened is told at once, mere progress when there is time for it.
 
 A report costs some milliseconds, so ten thousand of them would hold up ten thousand runs. They are written one by one
-in the time that a round leaves for them, and those that only show how far a run has come share a twentieth of the time.
+in the time that a round leaves for them, and those that only show how far a run has come share a hundredth of the time.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from checker.run import Run
 FRESH_SECONDS = 2.0
 """Progress alone is reported no more often than this."""
 
-SHARE = 0.05
-"""Of the time, for reports of mere progress and for the list of all runs."""
+SHARE = 0.01
+"""Of the time, for reports of mere progress, and as much for the list of all runs."""
+
+NEWS_SHARE = 0.05
+"""As above for the list once something has happened."""
 
 
 class Reports:
@@ -43,7 +46,8 @@ class Reports:
         self._list: Iterator[None] | None = None
         self._list_due = math.inf
         self._list_spent = 0.0
-        self._list_next = 0.0
+        self._list_ended = 0.0
+        self._list_cost = 0.0
         self._free_at = 0.0
         """When the next report of mere progress may be written."""
 
@@ -62,7 +66,12 @@ class Reports:
         """When there may be something to do, by the monotonic clock."""
         first = next(iter(self._progress), None)
         due = math.inf if first is None else max(self._free_at, self._last.get(first, 0.0) + FRESH_SECONDS)
-        return min(due, self._list_due)
+        return min(due, self._list_at)
+
+    @property
+    def _list_at(self) -> float:
+        """When the list of all runs may be begun; infinite while nobody needs it."""
+        return max(self._list_due, self._list_ended + self._list_cost / NEWS_SHARE)
 
     def note(self, run: Run) -> None:
         """Takes notice of what has happened to a run; one that was never reported is due at once."""
@@ -74,7 +83,7 @@ class Reports:
     def forget(self, run: Run) -> None:
         for known in (self._urgent, self._progress, self._last):
             known.pop(run, None)
-        self.list_is_due(time.monotonic())
+        self.list_is_due()
 
     def work(self, seconds: float) -> None:
         """Writes what is due, for about so long; one report at least, if there is any time at all."""
@@ -88,12 +97,12 @@ class Reports:
         run = next(iter(self._urgent), None)
         if run is not None:
             self._report(run, now)
-            self.list_is_due(now)
+            self.list_is_due()
             return True
         if self._list is not None:
             self._go_on(now)
             return True
-        if now >= self._list_due:
+        if now >= self._list_at:
             self._list_due, self._list_spent = math.inf, 0.0
             with self._fence(None):
                 self._list = self._write_all()
@@ -102,7 +111,7 @@ class Reports:
         if run is None or now < self._free_at or now < self._last.get(run, 0.0) + FRESH_SECONDS:
             return False
         self._report(run, now)
-        self.list_is_due(now + FRESH_SECONDS)
+        self._list_due = min(self._list_due, max(now + FRESH_SECONDS, self._list_ended + self._list_cost / SHARE))
         self._free_at = time.monotonic() + (time.monotonic() - now) / SHARE
         return True
 
@@ -117,9 +126,9 @@ class Reports:
         with self._fence(run):
             self._write(run)
 
-    def list_is_due(self, at: float = 0.0) -> None:
-        """The list of all runs is to be written at this time of the monotonic clock, or when it has its share again."""
-        self._list_due = min(self._list_due, max(at, self._list_next))
+    def list_is_due(self) -> None:
+        """Something has happened that the list of all runs should show."""
+        self._list_due = 0.0
 
     def _go_on(self, now: float) -> None:
         """One bit of the list of all runs; the next one may be begun when it has had its share of the time."""
@@ -132,5 +141,4 @@ class Reports:
                 break
         self._list_spent += time.monotonic() - now
         if not more:
-            self._list = None
-            self._list_next = time.monotonic() + self._list_spent / SHARE
+            self._list, self._list_ended, self._list_cost = None, time.monotonic(), self._list_spent

@@ -72,7 +72,7 @@ class Load:
         now = stamp(time.time())
         document = {
             "v": 1, "state": state, "experiment_id": f"exp-{place:05d}", "run_id": f"run-{place}",
-            "step": self.steps[place], "phase": "train", "started_at": stamp(time.time() - 3600), "heartbeat_at": now,
+            "step": self.steps[place], "phase": "train", "started_at": stamp(time.time() - 900), "heartbeat_at": now,
             "progress_at": now, "process": self.process.__dict__, "kill": None, **more,
         }  # fmt: skip
         path = self.folders[place] / contract.STATUS
@@ -132,24 +132,22 @@ class Load:
             time.sleep(TURN)
         return {"sick": sick, "written": written, "late": late, "seconds": time.monotonic() - began}
 
-    def burst(self, place: int, rows: int) -> dict[str, Any]:
-        """`rows` rows of one run in a single write."""
-        lines = b"".join(self.row(place, time.time()) for _ in range(rows))
-        at = time.time()
-        view = memoryview(lines)
+    def burst_among(self, rows: int, sick: float, beat: float) -> dict[str, Any]:
+        """One run writes `rows` rows at once; in the seconds after that others become NaN."""
+        place = next(place for place in range(len(self.folders)) if place not in self.over)
+        view = memoryview(b"".join(self.row(place, time.time()) for _ in range(rows)))
         while view:
             view = view[os.write(self.files[place], view) :]
-        return {"at": at, "seconds": time.time() - at}
+        return self.steady(3.0, sick / 3.0, beat)
 
-    def last_word(self) -> dict[str, Any]:
-        """A NaN from every run that is left, so that each says in its journal how many rows were read."""
-        at = time.time()
-        left = [place for place in range(len(self.folders)) if place not in self.over]
-        for place in left:
-            self.write(place, "NaN")
-            self.over.add(place)
-            self.asked[place] = time.monotonic()
-        return {"at": at, "rows": {place: self.rows[place] - 1 for place in left}}
+    def finish(self, place: int) -> None:
+        """The run says that it is complete."""
+        self.over.add(place)
+        self.status(place, "completed")
+
+    def count(self) -> dict[str, Any]:
+        """Rows written so far, all runs together."""
+        return {"rows": sum(self.rows)}
 
     def answer(self, seconds: float) -> dict[str, Any]:
         """Obeys for a while."""
