@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import stat
 import time
@@ -172,7 +173,7 @@ class Feed:
         So the places also grow from one feed to the next, when a person has deleted the file: a cursor stays good.
         """
         assert self._appender is not None
-        seq = max(self._last + 1, int(time.time() * 1000))
+        seq = max(self._last + 1, math.ceil(time.time() * 1000))  # what follows is not older than what it says
         self._appender.append({"v": contract.FORMAT, "seq": seq, **line})
         self._last = seq
 
