@@ -44,7 +44,7 @@ FOLDER: dict[str, Callable[[Place], Answer]] = {
     "runs": about.readable,
     "owners": about.owners,
     "watched": about.watched,
-    # A rehearsal of a kill on a process of our own belongs here, last: it is the one check that takes seconds.
+    "rehearsal": about.rehearsal,
 }
 
 

@@ -257,11 +257,11 @@ def main() -> None:
 
 
 HEAD = (
-    "One `checker watch` on one core, the load from another process on the other: one row a second from each run, each",
-    f"at its own time, a new status file every {BEAT:.0f} s, {BEFORE} rows before the start. Some become NaN, are asked",
-    "to stop, and do. Delay: from before the write of the NaN to the time in its journal entry, which is on disk (fsync)",
-    "before the request is made. Burst: one run writes 100,000 rows at once. Silent: no run writes anything any more,",
-    "and the stalls that this looks like have been told.",
+    "One `checker watch` on one core, the load from another process on the other: one row a second from each run,",
+    f"each at its own time, a new status file every {BEAT:.0f} s, {BEFORE} rows before the start. Some become NaN, are",
+    "asked to stop, and do. Delay: from before the write of the NaN to the time in its journal entry, which is on disk",
+    "(fsync) before the request is made. Burst: one run writes 100,000 rows at once. Silent: no run writes anything",
+    "any more, and the stalls that this looks like have been told.",
 )
 
 

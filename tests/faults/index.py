@@ -1,7 +1,7 @@
 """Which test belongs to which fault; the results page shows it, and a test sees to it that each of them exists."""
 
 FAULTS = {
-    "kill -9 of the checker": ["test_killed.py::test_sixteen_kills_lose_nothing_and_do_nothing_twice"],
+    "kill -9 of the checker": ["test_killed.py::test_a_few_kills_lose_nothing_and_do_nothing_twice"],
     "… between verdict and journal": ["test_killed.py::test_killed_between_the_verdict_and_the_journal"],
     "… between journal and request": ["test_killed.py::test_killed_between_the_journal_and_the_request"],
     "… between request and its entry": ["test_killed.py::test_killed_between_the_request_and_its_entry"],

@@ -16,7 +16,9 @@ from typing import NamedTuple, Self
 import contract
 from checker import limits, process
 from checker.events import Life
+from checker.finding import Severity
 from checker.places import folders
+from checker.rehearse import rehearse
 from checker.service import alive
 from checker.service.checks import machine
 from checker.service.checks.check import Answer, fail, ok, warn
@@ -275,6 +277,16 @@ def _owner(pid: int) -> int | None:
 def _some(place: Place, runs: list[Path]) -> str:
     names = [str(run.relative_to(place.root)) if run != place.root else run.name for run in runs[:3]]
     return ", ".join(names) + (", …" if len(runs) > 3 else "")
+
+
+def rehearsal(place: Place) -> Answer:
+    """Whether a run could be stopped and reported: the whole route, without harm."""
+    found = rehearse(place.root)
+    if not found:
+        return ok("a finding, a request, a signal and a report: all of it would work here")
+    told = "; ".join(notice.text if notice.run == "checker" else f"{notice.run}: {notice.text}" for notice in found)
+    answer = fail if found[0].severity is Severity.CRITICAL else warn
+    return answer(told, "see each sentence; `checker watch` says the same when it starts")
 
 
 def _quoted(path: Path) -> str:
