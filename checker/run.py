@@ -580,7 +580,8 @@ def ahead(look: Tick, seconds: float) -> Tick:
     beats = look.heartbeat_at is not None and look.now - look.heartbeat_at < BEATING
     beat = look.now + seconds if beats else look.heartbeat_at
     idle = 0.0 if look.life is Life.ALIVE else look.busy
-    return replace(look, now=look.now + seconds, heartbeat_at=beat, busy=idle)
+    age, blocked = (None if known is None else known + seconds for known in (look.age, look.blocked))
+    return replace(look, now=look.now + seconds, heartbeat_at=beat, busy=idle, age=age, blocked=blocked)
 
 
 def _kills(effect: Effect) -> bool:
