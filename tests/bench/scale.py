@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import shutil
@@ -112,13 +113,15 @@ class Checker:
                     found[key] = found.get(key, 0.0) + float(value)
         return found
 
-    def ready(self, runs: int) -> float:
-        """Waits until every run has been read to its end; returns how long that took since the start."""
-        while True:
+    def ready(self, runs: int, seconds: float = 600.0) -> float | None:
+        """Waits for a while until every run has been read to its end; returns how long that took since the start."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
             now = self.numbers()
             if now.get("checker_runs", 0) + now.get("checker_runs_apart", 0) >= runs and not now["checker_runs_behind"]:
                 return time.monotonic() - self.began
             time.sleep(0.5)
+        return None
 
     def calm(self) -> float:
         """Waits until nothing is left to be done but to wait; returns how long it took."""
@@ -149,12 +152,13 @@ def live(runs: int, seconds: float) -> dict[str, float]:
     """One measurement with `runs` live runs."""
     with place() as root:
         load = Load(root, runs, BEFORE)
-        warm = 40.0 + runs / 50
-        load.begin("steady", warm, 0.0, BEAT)
         checker = Checker(root)
-        ready = checker.ready(runs)
-        load.end()
-        load("steady", 20.0, 0.0, BEAT)
+        ready = None
+        while ready is None:  # they write all the time: who stopped for half a minute would be taken for stalled
+            load.begin("steady", 10.0, 0.0, BEAT)
+            ready = checker.ready(runs, 9.0)
+            load.end()
+        load("steady", 20.0 + runs / 100, 0.0, BEAT)  # until everybody's first report is written
         cpu, rows, began = checker.cpu, checker.numbers()["checker_rows_read_total"], time.monotonic()
         told = load("steady", seconds, min(SICK, runs / 4 / seconds), BEAT)
         lasted = time.monotonic() - began
@@ -226,7 +230,7 @@ def finished(runs: int) -> dict[str, float]:
         checker = Checker(root)
         time.sleep(1.0)
         told = live("steady", 60.0, 0.2, BEAT)
-        ready = checker.ready(runs + 20)
+        ready = checker.ready(runs + 20) or math.nan
         delays, wrong = _delays(root / "zoo", told["sick"])
         checker.calm()
         cpu, began = checker.cpu, time.monotonic()
