@@ -1,5 +1,4 @@
-"""A run that is left alone while nothing can follow from the clock is told of as soon as one that is always looked at.
-"""
+"""A run that is left alone while nothing can follow from the clock is told of as soon as one that is looked at."""
 
 import json
 import math
