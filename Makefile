@@ -65,7 +65,7 @@ bench-latency: $(READY) ## from a NaN on disk to the kill request on disk
 bench-replay: $(READY) ## the speed of a replay with all rules on, and the memory of a run
 	$(BIN)/python tests/bench/replay_speed.py
 
-bench-scale: $(READY) ## ten thousand live runs under one checker: delay, lost rows, processor time, memory (20 minutes on two cores)
+bench-scale: $(READY) ## thousands of live runs under one checker: delay, lost rows, processor time, memory (20 minutes on two cores)
 	$(BIN)/python tests/bench/scale.py $(ARGS)
 
 bench-list: $(READY) ## how long ten thousand experiments take to list
