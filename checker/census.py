@@ -30,11 +30,15 @@ class Census(Generic[Run]):
         known = None if named is None else self._life.get(named)
         return process.look(named) if known is None else known
 
-    def note(self, run: Run, named: contract.Process | None) -> None:
-        """`run` depends on this process now, and on no other."""
+    def note(self, run: Run, named: contract.Process | None, life: Life) -> bool:
+        """`run` depends on this process now, and on no other, and has seen it as `life`; whether it is another one.
+
+        What the run has seen is what a change is measured by: a process that ends between its look and ours would else
+        never be told of.
+        """
         before = self._named.get(run)
         if before == named:
-            return
+            return False
         if before is not None:
             runs = self._runs[before]
             runs.discard(run)
@@ -46,7 +50,8 @@ class Census(Generic[Run]):
         else:
             self._named[run] = named
             self._runs.setdefault(named, set()).add(run)
-            self._life.setdefault(named, process.look(named))
+            self._life.setdefault(named, life)
+        return True
 
     def changed(self) -> set[Run]:
         """Looks at the processes, and says whose is in another state than it was."""

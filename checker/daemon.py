@@ -348,7 +348,7 @@ class Daemon:
         self.runs.pop(run.folder, None)
         self.reports.forget(run)
         self._agenda.drop(run)
-        self._census.note(run, None)
+        self._census.note(run, None, run.life)
 
     def _ours(self, folder: Path) -> bool:
         """Whether `folder` is a run folder where run folders are looked for, and not something inside one."""
@@ -381,15 +381,20 @@ class Daemon:
             self.after_turn(run)
             if run.behind:
                 self._behind.append(run)
-            elif beat is not None or run.chasing:
-                if beat:
-                    self._agenda.plan(run, moment.mono + run.rest(moment))
-                elif run.restless or not self._agenda.planned(run):  # else what is planned is early enough
-                    self._agenda.hasten(run, moment.mono + run.rest(moment))
-                self._census.note(run, run.status.process)
-                self._faults.pop(run.folder, None)
+            else:
+                self._plan(run, moment, beat=beat)
             if beat or run.urgent or run.progressed:
                 self.reports.note(run)
+
+    def _plan(self, run: Run, moment: Moment, *, beat: bool | None) -> None:
+        """Sees to it that the run has its next turn in time."""
+        another = beat is not None and self._census.note(run, run.status.process, run.life)
+        if beat:
+            self._agenda.plan(run, moment.mono + run.rest(moment))
+        elif run.restless or another or not self._agenda.planned(run):  # else what is planned is early enough
+            self._agenda.hasten(run, moment.mono + min(BEAT, run.rest(moment)))
+        if beat is not None:
+            self._faults.pop(run.folder, None)
 
     @contextmanager
     def _fenced(self, stumbled: Callable[[str], None]) -> Iterator[None]:

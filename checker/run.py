@@ -252,7 +252,7 @@ class Run:
         """Seconds for which nothing can follow from the clock alone, if no file and no process changes meanwhile."""
         if self.chasing:
             return CHASE
-        if self.over and not self.settling:
+        if self.over and not self.settling and not self._owed:
             return math.inf
         if self.restless:
             return BEAT
@@ -525,7 +525,7 @@ class Run:
                 effect
             ):  # judging only, it is never driven: but what was done counts
                 # A row that came while we looked on is of the process that we see, whatever the clocks say.
-                seen = process.parse(self.document) if self._read_named == self._named else None
+                seen = self.status.process if self._read_named == self._named else None
                 self.chase.open(effect.finding, self._past, self.case.history.at, look, seen)
 
     def _journal(self, kind: str, content: journal.Entry, sync: bool = False, must: bool = False) -> None:

@@ -1,6 +1,7 @@
 """One run's turns with a clock that moves when told, then the real daemon with real processes."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -15,9 +16,9 @@ from folders import START, Folder, Watcher, again, gone_process, iso, with_clock
 
 import contract
 from checker import chase, daemon, enforce, journal, replay
-from checker.daemon import Daemon, Held, only_one
+from checker.daemon import BEAT, Daemon, Held, only_one
 from checker.finding import Severity
-from checker.terms import Mode
+from checker.terms import Mode, Moment
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).parent / "fake_trainer.py"
@@ -381,6 +382,61 @@ def test_a_long_log_does_not_hold_the_others_up(tmp_path, monkeypatch):
     for _ in range(12):
         watch.round(wait=False)
     assert Folder(tmp_path / "long").acts() == ["looked-again", "requested"]
+
+
+def watched_well(tmp_path):
+    """A daemon that has read a run that goes on well, and has nothing to do about it for a while."""
+    folder = Folder(tmp_path / "exp", start=time.time() - 12).rows(*[2.0] * 10).status(process=contract.this_process())
+    watch = Daemon(tmp_path)
+    watch.round(wait=False)
+    assert watch._agenda.next > time.monotonic() + 2 * BEAT
+    return folder, watch, watch.runs[folder.path]
+
+
+def test_a_row_after_which_something_is_left_to_be_done_is_followed_by_a_look(tmp_path, monkeypatch):
+    folder, watch, run = watched_well(tmp_path)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(journal.Journal, "append", full)
+    folder.rows("NaN")
+    watch._turn(run, Moment.now())  # its rows alone
+    assert watch._agenda.next <= time.monotonic() + BEAT
+    folder.status("completed")
+    watch._turn(run, Moment.now(), beat=True)  # over: but nothing of it is on disk
+    assert watch._agenda.next <= time.monotonic() + BEAT
+    monkeypatch.undo()
+    again(watch)
+    assert folder.told() == ["r1/nonfinite/0/critical"]
+    assert watch._agenda.next == math.inf
+    watch.close()
+
+
+def test_a_request_that_has_to_wait_for_somebodys_save_is_made_soon(tmp_path):
+    folder, watch, run = watched_well(tmp_path)
+    good = folder.document()
+    (folder.path / contract.STATUS).write_text('{"state": "runn')
+    folder.rows("NaN")
+    watch._turn(run, Moment.now())
+    assert "requested" not in folder.acts()
+    assert watch._agenda.next <= time.monotonic() + BEAT
+    contract.replace(folder.path / contract.STATUS, contract.encode(good))
+    again(watch)
+    assert folder.acts() == ["looked-again", "requested"]
+    watch.close()
+
+
+def test_the_next_process_of_a_run_is_looked_at_soon(tmp_path):
+    folder, watch, run = watched_well(tmp_path)
+    other = contract.Process(
+        pid=os.getppid(), host=contract.this_process().host, boot_id=contract.boot_id(),
+        started=contract.process_started(os.getppid()),
+    )  # fmt: skip
+    folder.status(process=other, run_id="r2")
+    watch._turn(run, Moment.now(), beat=False)  # what a changed status file leads to
+    assert watch._agenda.next <= time.monotonic() + BEAT
+    watch.close()
 
 
 def test_one_checker_per_root(tmp_path):

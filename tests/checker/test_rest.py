@@ -109,7 +109,7 @@ def test_a_process_is_looked_at_once_for_all_its_runs(monkeypatch):
     monkeypatch.setattr(process, "look", lambda named: looks.append(named) or Life.ALIVE)
     census = Census()
     for run in range(100):
-        census.note(run, HERE)
+        census.note(run, HERE, Life.ALIVE)
     looks.clear()
     assert census.changed() == set()
     assert looks == [HERE]
@@ -122,15 +122,23 @@ def test_whose_process_has_changed_is_said_once(monkeypatch):
     monkeypatch.setattr(process, "look", lambda named: life[named])
     census = Census()
     for run, named in ((1, "a"), (2, "a"), (3, "b")):
-        census.note(run, named)
+        census.note(run, named, Life.ALIVE)
     life["a"] = Life.GONE
     assert census.changed() == {1, 2}
     assert census.changed() == set()
-    census.note(1, "b")
-    census.note(2, None)
+    census.note(1, "b", Life.ALIVE)
+    census.note(2, None, Life.GONE)
     life["b"] = Life.STOPPED
     assert census.changed() == {1, 3}
     assert census.life_of("c") is Life.ALIVE  # nobody's: looked at now
+
+
+def test_a_process_that_ends_between_two_looks_is_told_of(monkeypatch):
+    monkeypatch.setattr(process, "look", lambda _: Life.GONE)
+    census = Census()
+    assert census.note(1, "a", Life.ALIVE)  # as the run had seen it
+    assert not census.note(1, "a", Life.ALIVE)
+    assert census.changed() == {1}
 
 
 def test_too_many_processes_take_turns(monkeypatch):
@@ -139,7 +147,7 @@ def test_too_many_processes_take_turns(monkeypatch):
     monkeypatch.setattr(process, "look", lambda named: looks.append(named) or Life.ALIVE)
     census = Census()
     for run in range(35):
-        census.note(run, run)
+        census.note(run, run, Life.ALIVE)
     looks.clear()
     for _ in range(8):
         census.changed()
