@@ -77,7 +77,7 @@ class Links:
 
     def takes(self, folder: Path) -> bool:
         """Whether `folder` is to be looked into: no link, or the first one that leads to a place of its own."""
-        if not folder.is_symlink():
+        if not os.path.islink(folder):  # unlike Path.is_symlink, false where nobody may look
             return True
         target = os.path.realpath(folder)
         if self._root == target or self._root.startswith(f"{target}{os.sep}"):

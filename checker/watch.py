@@ -114,6 +114,7 @@ class Alarm:
         self._next_poll = 0.0
         self._next_listing = 0.0
         self._all_deaf = True
+        self._told_deaf = False
         self._full = False
         """There are no watches left."""
 
@@ -239,7 +240,8 @@ class Alarm:
         return True
 
     def _add_deaf(self, folders: set[Path]) -> None:
-        if not self._deaf:
+        if not self._told_deaf:
+            self._told_deaf = True
             one = min(folders)
             name = one.name if one == self.root else one.relative_to(self.root)
             told = f"{name} changes without a notification (a link to another disk? a network file system?)"
@@ -318,7 +320,10 @@ class Alarm:
         try:
             self._ears.add(folder)
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return
+            if error.errno != errno.ENOSPC:  # no right to list it, say, though its files can be read
+                self._deaf.add(folder)
                 return
             if folder not in self._resting and self._make_room():
                 self._listen(folder)

@@ -1,5 +1,6 @@
 """The real programs, as processes of their own."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -27,3 +28,15 @@ def wait_until(true, seconds=60.0):
     while not true():
         assert time.monotonic() < deadline, "nothing happened"
         time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """Without the rights of root, to whom every file is open."""
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)

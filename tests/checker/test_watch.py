@@ -1,8 +1,10 @@
 import os
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
+from processes import as_nobody
 
 from checker import places, watch
 from checker.inotify import Inotify, Overflow
@@ -307,6 +309,28 @@ def test_on_a_network_disk_everything_is_looked_at_as_well(tmp_path, monkeypatch
     append(folder / "metrics.jsonl")
     assert woken(alarm, folder, 5)
     alarm.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize("mode", [0o444, 0o000, 0o111], ids=["cannot be entered", "nothing", "cannot be listed"])
+def test_a_folder_without_rights_costs_nobody_the_alarm(mode):
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        root.chmod(0o777)
+        well, shut = run(root / "well"), run(root / "group" / "exp").parent
+        shut.chmod(mode)
+        alarm = Alarm(root, poll=0.01)
+        with as_nobody():
+            alarm.start()
+            assert well in alarm.look()
+            list(folders(root))
+        append(well / "metrics.jsonl")
+        with as_nobody():
+            assert woken(alarm, well)
+        shut.chmod(0o755)
+        with as_nobody():
+            assert woken(alarm, shut / "exp")
+        alarm.stop()
 
 
 # ---------------------------------------------------------------------------------------------------------- places

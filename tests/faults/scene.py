@@ -110,15 +110,3 @@ def fill(folder):
         while True:
             file.write(b"\0")
     return path
-
-
-@contextlib.contextmanager
-def as_nobody():
-    """Without the rights of root, to whom every file is open."""
-    os.setegid(65534)
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)

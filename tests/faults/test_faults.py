@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 from folders import Folder, Watcher, gone_process, iso
-from processes import ROOT
-from scene import STOPPED, Scene, as_nobody, begun, can_mount, fill, mounted, once
+from processes import ROOT, as_nobody
+from scene import STOPPED, Scene, begun, can_mount, fill, mounted, once
 
 import contract
 from checker import cli, daemon, enforce, naps, show, summary, watch
