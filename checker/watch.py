@@ -20,6 +20,7 @@ from typing import Protocol
 
 from checker import places
 from checker.inotify import Inotify, Overflow
+from checker.mounts import mount
 from checker.observer import Tree
 from checker.places import ANYTHING, DEPTH, FOLDER
 
@@ -28,12 +29,6 @@ SWEEP_SECONDS = 30.0
 
 REST_SECONDS = 300.0
 """As above for finished runs: a hundred thousand of them cost as much as three thousand live ones."""
-
-_DEAF = ("9p", "afs", "beegfs", "ceph", "cifs", "fuse", "gpfs", "lustre", "ncpfs", "nfs", "smb", "vboxsf", "virtiofs")
-"""File systems whose content may be changed by another machine, which the kernel then does not tell."""
-
-
-MOUNTS = "/proc/self/mountinfo"
 
 
 class Ears(Protocol):
@@ -128,10 +123,10 @@ class Alarm:
             self._ears = _None()
             self._troubles.append(f"no file notifications ({error}); looking every {self.poll:g} s instead")
             return
-        kind = file_system(self.root)
-        self._all_deaf = kind.startswith(_DEAF)
+        on = mount(self.root)
+        self._all_deaf = on.network
         if self._all_deaf:
-            told = f"file system {kind} does not tell what other machines write"
+            told = f"file system {on.kind} does not tell what other machines write"
             self._troubles.append(f"{told}; looking every {self.poll:g} s as well")
 
     def troubles(self) -> list[str]:
@@ -343,18 +338,3 @@ class Alarm:
         self._ears.remove(folder)
         for group in (self._resting, self._deaf, self._heard, self._suspects):
             group.discard(folder)
-
-
-def file_system(folder: Path) -> str:
-    """The kind of file system that a folder is on, as the kernel calls it; empty where that is not known."""
-    try:
-        with open(MOUNTS, encoding="utf-8", errors="replace") as file:
-            mounts = [line.split() for line in file]
-    except OSError:
-        return ""
-    place, best = os.path.realpath(folder), ("", "")
-    for fields in mounts:
-        mounted = fields[4].replace("\\040", " ")
-        if (place == mounted or place.startswith(mounted.rstrip("/") + "/")) and len(mounted) >= len(best[0]):
-            best = (mounted, fields[fields.index("-") + 1])
-    return best[1]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import contract
-from checker.service.mounts import mount
+from checker.mounts import mount
 
 BEAT_SECONDS = 5.0
 """A sixth of `contract.SILENT`, after which others think us gone."""

@@ -8,9 +8,10 @@ from processes import as_nobody
 
 from checker import places, watch
 from checker.inotify import Inotify, Overflow
+from checker.mounts import Mount
 from checker.observer import Tree
 from checker.places import FOLDER, PLAN, ROWS, STATE, folders
-from checker.watch import Alarm, file_system
+from checker.watch import Alarm
 
 
 def run(folder, *names):
@@ -282,24 +283,8 @@ def test_all_are_looked_at_within_their_time(tmp_path):
     assert set(more) == alarm._known.keys()
 
 
-@pytest.mark.parametrize(
-    ("line", "kind"),
-    [
-        ("36 35 0:52 / / rw - ext4 /dev/sda rw", "ext4"),
-        ("36 35 0:52 / {} rw shared:1 - nfs4 server:/x rw", "nfs4"),
-        ("36 35 0:52 / {}/elsewhere rw - nfs4 server:/x rw", ""),
-    ],
-    ids=["root", "with a tag", "beside"],
-)
-def test_the_file_system_of_a_folder(tmp_path, monkeypatch, line, kind):
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(line.format(tmp_path) + "\n")
-    monkeypatch.setattr(watch, "MOUNTS", str(mounts))
-    assert file_system(tmp_path) == kind
-
-
 def test_on_a_network_disk_everything_is_looked_at_as_well(tmp_path, monkeypatch):
-    monkeypatch.setattr(watch, "file_system", lambda _: "nfs4")
+    monkeypatch.setattr(watch, "mount", lambda _: Mount("nfs4", "/"))
     folder = run(tmp_path / "exp-1")
     alarm = Alarm(tmp_path, poll=0.05)
     alarm.start()

@@ -14,12 +14,12 @@ from folders import Folder, gone_process
 
 import contract
 from checker.daemon import only_one
+from checker.mounts import Mount
 from checker.service import doctor
 from checker.service.checks import folder as about
 from checker.service.checks import machine
 from checker.service.checks.check import Level
 from checker.service.checks.folder import Place
-from checker.service.mounts import Mount
 
 ROOT = Path(__file__).resolve().parents[2]
 OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL

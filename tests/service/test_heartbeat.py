@@ -9,9 +9,9 @@ import pytest
 
 import contract
 from checker.daemon import Daemon, only_one
+from checker.mounts import Mount, mount
 from checker.service import alive, heartbeat
 from checker.service.alive import Alive
-from checker.service.mounts import Mount, mount
 from checker.watch import Alarm
 
 HERE = os.uname().nodename

@@ -17,12 +17,12 @@ import contract
 from checker import limits, process
 from checker.events import Life
 from checker.finding import Severity
+from checker.mounts import Mount, mount
 from checker.places import folders
 from checker.rehearse import rehearse
 from checker.service import alive
 from checker.service.checks import machine
 from checker.service.checks.check import Answer, fail, ok, warn
-from checker.service.mounts import Mount, mount
 from checker.wording import count
 
 WALK_SECONDS = 0.5
