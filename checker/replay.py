@@ -10,12 +10,13 @@ from typing import Any
 
 import contract
 from checker import journal, judge, plan, process
+from checker.decoder import RowDecoder
 from checker.detectors import RULES
 from checker.events import Event, Life, Plan, Row, Tick, Unreadable
 from checker.history import History
 from checker.rankfiles import RankFiles
 from checker.status import Status, tick
-from checker.tail import Decoder, Tail, fingerprint
+from checker.tail import Tail, fingerprint
 
 KEPT = 100
 """Unreadable lines that are kept to be shown, the first ones; all are counted."""
@@ -82,7 +83,7 @@ def cannot_judge(case: judge.Case) -> list[str]:
 
 def lines(data: bytes) -> Iterator[Row | Unreadable]:
     """The rows of a whole file; a torn last line does not count."""
-    return Decoder().feed(data)
+    return RowDecoder().feed(data)
 
 
 def play(events: Iterable[Event], plan: Plan | None = None) -> judge.Case:

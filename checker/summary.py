@@ -11,13 +11,14 @@ from typing import Any
 import contract
 from checker import enforce, journal, process, rows
 from checker.clean import clean
+from checker.decoder import RowDecoder
 from checker.events import Life, Row
 from checker.finding import Severity
 from checker.names import ALIASES, TRAIN_LOSS
+from checker.opened import Opened
 from checker.places import folders
 from checker.show import Line
 from checker.status import Status
-from checker.tail import Decoder, Opened
 
 _TAIL = 1 << 16
 """Bytes of the end of a log in which the last loss is looked for."""
@@ -69,7 +70,7 @@ def _last_rows(path: Path) -> tuple[Row | None, str]:
         return None, "-"
     if start:
         data = data.partition(b"\n")[2]
-    found = [event for event in Decoder().feed(data) if isinstance(event, Row)]
+    found = [event for event in RowDecoder().feed(data) if isinstance(event, Row)]
     losses = [loss for row in found if (loss := _loss(row.values)) is not None]
     return (found[-1] if found else None), (losses[-1] if losses else "-")
 

@@ -11,107 +11,19 @@ import errno
 import hashlib
 import math
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from checker import rows
+from checker.decoder import RowDecoder
 from checker.events import Row, Unreadable
+from checker.opened import FLAGS, Opened, identity, kind_of
 
 CHUNK = 1 << 18
 """Bytes per read and per turn (some 30 ms): enough to read a gigabyte at full speed, and nobody waits long for it."""
 
-PORTION = 256
-"""Lines that are decoded at once: enough to share what that costs, few enough to stay in the processor's caches."""
-
 _MARK = 64
 """Bytes before the offset that are kept and compared: a file rewritten in place may well be longer than the old one."""
-
-_BOM = b"\xef\xbb\xbf"
-
-_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-
-
-class Decoder:
-    """The pure half: feed it bytes in pieces of any size."""
-
-    __slots__ = ("_rest", "_skipped", "lines", "rows")
-
-    def __init__(self) -> None:
-        self.lines = 0
-        self.rows = 0
-        self._rest = bytearray()
-        self._skipped = 0
-
-    def feed(self, data: bytes) -> Iterator[Row | Unreadable]:
-        """The events that `data` completes; what follows the last newline is held back."""
-        if data and self.lines and not self._rest and not self._skipped and data.find(b"\n") == len(data) - 1:
-            event = self._decode(data[:-1])  # one line, as a live run writes it
-            if event is not None:
-                yield event
-            return
-        *whole, rest = data.split(b"\n")
-        if whole and (self._rest or self._skipped or not self.lines):  # only the first line can have begun before
-            self._keep(whole.pop(0))
-            event = self._line()
-            if event is not None:
-                yield event
-        for start in range(0, len(whole), PORTION):
-            yield from self._decode_all(whole[start : start + PORTION])
-        self._keep(rest)
-
-    @property
-    def unfinished(self) -> int:
-        """Bytes after the last newline."""
-        return self._skipped or len(self._rest)
-
-    def finish(self) -> Iterator[Row | Unreadable]:
-        """The last line of a file that nobody writes any more: a whole JSON object counts without a newline too."""
-        size = self.unfinished
-        event = self._line() if size else None
-        if isinstance(event, Unreadable):
-            yield Unreadable(event.line, f"the file ends in an unfinished line ({size:,} bytes)")
-        elif event is not None:
-            yield event
-
-    def _keep(self, piece: bytes) -> None:
-        """Remembers part of a line, or only its length once it is too long to be a row."""
-        if self._skipped or len(self._rest) + len(piece) > rows.MAX_LINE:
-            self._skipped += len(self._rest) + len(piece)
-            self._rest.clear()
-        else:
-            self._rest += piece
-
-    def _line(self) -> Row | Unreadable | None:
-        """The line that has been kept, now that it has come to its end."""
-        if self._skipped:
-            self.lines += 1
-            size, self._skipped = self._skipped, 0
-            return rows.too_long(size, self.lines)
-        line = bytes(self._rest)
-        self._rest.clear()
-        if not self.lines:
-            line = line.removeprefix(_BOM)
-        return self._decode(line)
-
-    def _decode_all(self, lines: list[bytes]) -> Iterable[Row | Unreadable]:
-        """What whole lines say, blank ones left out."""
-        found = rows.decode_all(lines, self.rows, self.lines + 1)
-        if found is None:
-            return filter(None, map(self._decode, lines))
-        self.lines += len(found)
-        self.rows += len(found)
-        return found
-
-    def _decode(self, line: bytes) -> Row | Unreadable | None:
-        """What a line says; None for a blank one."""
-        self.lines += 1
-        event = rows.decode(line, self.rows, self.lines)
-        if isinstance(event, Row):
-            self.rows += 1
-            return event
-        return event if len(line) > rows.MAX_LINE or line.strip() else None
 
 
 class Tail:
@@ -139,7 +51,7 @@ class Tail:
         self.missing = True
         self.more = False
         """The last look left something for the next."""
-        self._decoder = Decoder()
+        self._decoder = RowDecoder()
         self._id: tuple[int, int] | None = None
         self._mark = b""
         self._modified = -1
@@ -171,7 +83,7 @@ class Tail:
             return None
         mark = len(self._mark)
         try:
-            fd = os.open(self._name, _FLAGS | os.O_NOFOLLOW)
+            fd = os.open(self._name, FLAGS | os.O_NOFOLLOW)
             try:
                 info = os.fstat(fd)
                 if (info.st_dev, info.st_ino) != self._id:
@@ -205,7 +117,7 @@ class Tail:
             return False
         again = self.missing and self._id is not None
         self.missing = False
-        same = not again and self._id in (None, _identity(info)) and info.st_size >= self.offset
+        same = not again and self._id in (None, identity(info)) and info.st_size >= self.offset
         same = same and not (self._finished and info.st_size > self.offset and self._glued())
         if same and (info.st_mtime_ns == self._modified or self._same_mark()):
             self._modified = info.st_mtime_ns
@@ -215,7 +127,7 @@ class Tail:
         return read_something
 
     def _start_over(self) -> None:
-        self.offset, self._decoder, self._id, self._mark, self._finished = 0, Decoder(), None, b"", False
+        self.offset, self._decoder, self._id, self._mark, self._finished = 0, RowDecoder(), None, b"", False
 
     def _glued(self) -> bool:
         """Whether more was written to the line that had been taken for the last one."""
@@ -240,9 +152,9 @@ class Tail:
                     yield from self._odd(os.stat(self.path))
                     return
                 info = os.fstat(fd)
-                if self._id not in (None, _identity(info)) or info.st_size < self.offset:
+                if self._id not in (None, identity(info)) or info.st_size < self.offset:
                     return  # changed since `rewritten` looked; the next look will see it
-                self._id, self._told, self.trouble = _identity(info), None, ""
+                self._id, self._told, self.trouble = identity(info), None, ""
                 if self._finished and info.st_size > self.offset:
                     if os.pread(fd, 1, self.offset) != b"\n":
                         return  # as above
@@ -273,62 +185,10 @@ class Tail:
 
     def _odd(self, info: os.stat_result) -> Iterator[Unreadable]:
         """A pipe or a device could be read for ever, or never; it is mentioned once and left alone."""
-        if self._told != _identity(info):
-            self._told = _identity(info)
-            self.trouble = f"{self.path.name} is {_kind(info.st_mode)}, not a regular file"
+        if self._told != identity(info):
+            self._told = identity(info)
+            self.trouble = f"{self.path.name} is {kind_of(info.st_mode)}, not a regular file"
             yield Unreadable(0, self.trouble)
-
-
-class Opened:
-    """A log opened without ever waiting; None when it is no regular file.
-
-    A log may be a link to another disk. It is followed where whoever made it could read that file as well: it must be
-    their own, or the link be ours; and what is no row in it is not shown to anybody.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.fd = -1
-        self.linked = False
-
-    def __enter__(self) -> int | None:
-        try:
-            self.fd = os.open(self.path, _FLAGS | os.O_NOFOLLOW)
-        except OSError as error:
-            if error.errno in (errno.ENXIO, errno.ENODEV):  # a socket, or a device without a driver
-                return None
-            if error.errno not in (errno.ELOOP, errno.EMLINK):
-                raise
-            self._follow()
-        return self.fd if stat.S_ISREG(os.fstat(self.fd).st_mode) else None
-
-    def _follow(self) -> None:
-        self.linked = True
-        self.fd = os.open(self.path, _FLAGS)
-        owner = os.fstat(self.fd).st_uid
-        if os.lstat(self.path).st_uid not in (owner, os.geteuid(), 0):
-            os.close(self.fd)
-            self.fd = -1
-            raise PermissionError(errno.EPERM, "is a link to a file of another user, which is not followed")
-
-    def discreet(self, events: Iterable[Row | Unreadable]) -> Iterator[Row | Unreadable]:
-        """`events`; of a line in a file that a link leads to, and that is no row, nobody is told how it begins."""
-        for event in events:
-            secret = self.linked and isinstance(event, Unreadable)
-            yield Unreadable(event.line, "holds no row") if secret else event
-
-    def __exit__(self, *_: object) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-
-
-def _identity(info: os.stat_result) -> tuple[int, int]:
-    return info.st_dev, info.st_ino
-
-
-def _kind(mode: int) -> str:
-    kinds = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISDIR, "a folder"), (stat.S_ISSOCK, "a socket"))
-    return next((name for test, name in kinds if test(mode)), "a device")
 
 
 def fingerprint(path: Path) -> str:

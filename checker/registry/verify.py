@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import contract
-from checker import process, tail
+from checker import process
+from checker.decoder import RowDecoder
 from checker.events import Life, Row, Unreadable
+from checker.opened import Opened
 from checker.registry.catalog import Entry, mapping
 from checker.registry.files import digest, hashes, inside
 from checker.registry.lineage import Family
@@ -161,8 +163,8 @@ def _metrics(entry: Entry, record: Record) -> Iterator[Check]:
 
 def _events(path: Path) -> Iterator[Row | Unreadable]:
     """Every line of a log; one that is torn at the end is a line too."""
-    decoder = tail.Decoder()
-    log = tail.Opened(path)
+    decoder = RowDecoder()
+    log = Opened(path)
     with log as fd:
         while fd is not None and (block := os.read(fd, 1 << 20)):
             yield from log.discreet(decoder.feed(block))

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checker import rows
+from checker.decoder import RowDecoder
 from checker.events import Row, Unreadable
-from checker.tail import CHUNK, Decoder, Tail, fingerprint
+from checker.tail import CHUNK, Tail, fingerprint
 
 
 def line(step, **values):
@@ -35,10 +36,10 @@ def test_events_do_not_depend_on_how_the_bytes_arrived(pieces, data):
         monkey.setattr(rows, "MAX_LINE", 40)
         whole = b"".join(pieces)
         cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=10)))
-        decoder, events = Decoder(), []
+        decoder, events = RowDecoder(), []
         for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
             events += decoder.feed(whole[start:end])
-        assert events == list(Decoder().feed(whole))
+        assert events == list(RowDecoder().feed(whole))
         assert decoder.lines == whole.count(b"\n")
         assert decoder.rows == sum(isinstance(event, Row) for event in events)
 
@@ -198,6 +199,6 @@ def test_no_file_stays_open(tmp_path):
     ],
 )
 def test_the_last_line_of_a_file_at_rest_counts(rest, kinds):
-    decoder = Decoder()
+    decoder = RowDecoder()
     list(decoder.feed(b'{"loss": 2}\n' + rest))
     assert [type(event) for event in decoder.finish()] == kinds

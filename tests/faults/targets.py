@@ -9,9 +9,9 @@ from contextlib import suppress
 
 import contract
 from checker import enforce, journal, judge, process, rankfiles, rows, status
+from checker.decoder import RowDecoder
 from checker.events import Life, Row, Tick, Unreadable
 from checker.finding import Action, Finding, Severity
-from checker.tail import Decoder
 
 NESTED = 60
 """Levels of brackets below which every JSON object is a row."""
@@ -29,7 +29,7 @@ def plain(event):
 
 def in_pieces(data):
     """What a decoder says that gets the bytes in pieces, cut where the bytes themselves say."""
-    decoder, events, at = Decoder(), [], 0
+    decoder, events, at = RowDecoder(), [], 0
     sizes = bytes(data[:16]) or b"\1"
     turn = 0
     while at < len(data):
@@ -42,7 +42,7 @@ def in_pieces(data):
 
 def a_log(data):
     """Rows: nothing raises, nothing depends on how the bytes arrived, no object is lost, no number changes its kind."""
-    whole = Decoder()
+    whole = RowDecoder()
     events = list(whole.feed(data)) + list(whole.finish())
     again, pieces = in_pieces(data)
     check(list(map(plain, events)) == list(map(plain, again)), events, again)
@@ -104,7 +104,7 @@ def _numbers(document, row):
 def a_judged_log(data):
     """Whatever the rows hold, judging them never raises."""
     case = judge.Case.open()
-    decoder = Decoder()
+    decoder = RowDecoder()
     for event in (*decoder.feed(data), *decoder.finish()):
         for effect in judge.step(case, event):
             contract.encode(journal.content(effect))
