@@ -15,10 +15,10 @@ from statistics import median
 from typing import Any
 
 import contract
-from checker import pool, replay
+from checker import pool, replay, source
 from checker.finding import Action
 from checker.judge import Case
-from checker.limits import Limits
+from checker.limits import SHIPPED, InForce
 from checker.names import TRAIN_LOSS
 from checker.report import curve
 
@@ -57,7 +57,7 @@ class Outcome:
 
 
 def recorded(paths: Iterable[Path]) -> list[Path]:
-    """Run folders and bare `.jsonl` files at or below `paths`, each once.
+    """Run folders and bare logs at or below `paths`, each once.
 
     Raises:
         ValueError: a path does not exist, or nothing at all was found.
@@ -68,19 +68,21 @@ def recorded(paths: Iterable[Path]) -> list[Path]:
             raise ValueError(f"{path}: no such file or folder")
         found.update(dict.fromkeys(_below(path) if path.is_dir() else [path]))
     if not found:
-        raise ValueError(f"{', '.join(map(str, paths))}: no run folders and no .jsonl files")
+        raise ValueError(f"{', '.join(map(str, paths))}: no run folders and no logs of a known format")
     return list(found)
 
 
 def _below(folder: Path) -> Iterator[Path]:
     for where, folders, files in os.walk(folder):
         folders.sort()
-        if contract.METRICS in files:
-            yield Path(where)
+        here = Path(where)
+        if contract.METRICS in files or (files and source.has_log(here)):
+            yield here
             folders.clear()
-        else:
-            logs = (name for name in sorted(files) if name.endswith(".jsonl") and name != contract.EVENTS)
-            yield from (Path(where) / name for name in logs)
+            continue
+        for name in sorted({*files} - source.OWN):
+            if name.endswith(".jsonl") or source.format_of(here / name) is not None:
+                yield here / name
 
 
 def read_labels(path: Path) -> dict[str, Mapping[str, Any]]:
@@ -100,13 +102,13 @@ def read_labels(path: Path) -> dict[str, Mapping[str, Any]]:
     return labels
 
 
-def judged(path: Path, label: Mapping[str, Any] | None = None, limits: Limits | None = None) -> Outcome:
+def judged(path: Path, label: Mapping[str, Any] | None = None, by: InForce = SHIPPED) -> Outcome:
     """The outcome of one recorded run; one that cannot be read is told, not dropped."""
     label = label or {}
     onset = label.get("onset_row")
     known = Outcome(str(path), label=str(label.get("label", "")), onset_row=onset if isinstance(onset, int) else None)
     try:
-        case, rows, at_kill = _played(path, limits)
+        case, rows, at_kill = _played(path, by)
     except (ValueError, OSError) as error:
         return replace(known, error=str(error))
     kill, history = case.kill, case.history
@@ -128,7 +130,7 @@ def judged(path: Path, label: Mapping[str, Any] | None = None, limits: Limits | 
     )
 
 
-def _played(path: Path, limits: Limits | None) -> tuple[Case, int, tuple[float | None, float] | None]:
+def _played(path: Path, by: InForce) -> tuple[Case, int, tuple[float | None, float] | None]:
     """The judged run, its rows, and clock and best train loss at the moment of the kill."""
     at_kill: list[tuple[float | None, float]] = []
 
@@ -137,7 +139,7 @@ def _played(path: Path, limits: Limits | None) -> tuple[Case, int, tuple[float |
             history = case.history
             at_kill.append((history.at, min(list(history.train.smooth()), default=math.inf)))
 
-    found = replay.read(path, watch, limits)
+    found = replay.read(path, watch, by.limits, by.reading)
     return found.case, found.rows, at_kill[0] if at_kill else None
 
 
@@ -145,20 +147,21 @@ def run(
     files: Sequence[Path],
     labels: Mapping[str, Mapping[str, Any]],
     *,
-    limits: Sequence[Limits] = (),
+    limits: Sequence[InForce] = (),
     jobs: int | None,
     tell: Callable[[], None],
 ) -> list[Outcome]:
     """Judges every file, on all cores, each by its limits or those shipped; `tell` is called after each."""
     known = [labels.get(file.name.removesuffix(".jsonl")) for file in files]
-    return pool.spread(judged, files, known, limits or [{}] * len(files), jobs=jobs, tell=tell)
+    return pool.spread(judged, files, known, limits or [SHIPPED] * len(files), jobs=jobs, tell=tell)
 
 
-def draw(outcomes: Iterable[Outcome], folder: Path, limits: Mapping[str, Limits] | None = None) -> None:
+def draw(outcomes: Iterable[Outcome], folder: Path, limits: Mapping[str, InForce] | None = None) -> None:
     """Draws the curve of each run into `folder`, with what would have been said about it."""
     folder.mkdir(mode=0o775, parents=True, exist_ok=True)
     for number, outcome in enumerate(outcomes, 1):
-        case = replay.read(Path(outcome.path), limits=(limits or {}).get(outcome.path)).case
+        by = (limits or {}).get(outcome.path, SHIPPED)
+        case = replay.read(Path(outcome.path), limits=by.limits, reading=by.reading).case
         name = f"{number:03d}-{Path(outcome.path).name.removesuffix('.jsonl')}.svg"
         kills = [finding for finding in case.findings if finding.action is Action.KILL]
         contract.replace(folder / name, curve.svg(case.history, kills).encode())

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from checker.clean import clean
 from checker.feed import commands as feed_commands
+from checker.formats.commands import add_to as add_formats_to
 from checker.registry.commands import add_to
 from checker.service.commands import add_to as add_service_to
 from checker.service.commands import add_watch_options
 from checker.terms import Complaint
 
 if TYPE_CHECKING:
+    from checker.limits import InForce
     from checker.run import Run
 
 HEALTHY, WARNED, BROKEN = 0, 1, 2
@@ -81,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     once.set_defaults(command=_once)
 
     replay = commands.add_parser("replay", help="what the checker would have done about recorded runs")
-    replay.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="a run folder or a .jsonl file")
+    replay.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="a run folder or a log file")
     replay.add_argument("--json", action="store_true", help="one JSON object per path and line")
     replay.add_argument("--limits", type=Path, metavar="FILE", help=_LIMITS)
     replay.set_defaults(command=_replay)
@@ -97,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     status.set_defaults(command=_status)
 
     backtest = commands.add_parser("backtest", help="what the checker would have done to all your past runs")
-    backtest.add_argument("paths", type=Path, nargs="+", metavar="DIR", help="folders of runs, or .jsonl files")
+    backtest.add_argument("paths", type=Path, nargs="+", metavar="DIR", help="folders of runs, or log files")
     backtest.add_argument("--labels", type=Path, metavar="FILE", help="JSON lines with id (or path), label, onset_row")
     backtest.add_argument("--curves", type=Path, metavar="FOLDER", help="draw the kills of runs that ended well")
     backtest.add_argument("--json", action="store_true", help="one JSON object")
@@ -108,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     calibrate = commands.add_parser(
         "calibrate", help="fit limits to your past runs, with a promise about false kills", description=_CALIBRATE
     )
-    calibrate.add_argument("folder", type=Path, metavar="DIR", help="the history: run folders, or .jsonl files")
+    calibrate.add_argument("folder", type=Path, metavar="DIR", help="the history: run folders, or log files")
     calibrate.add_argument(
         "--false-kill-rate", type=_rate, default="0.01", metavar="RATE",
         help="the most that may be killed of the runs that end well (0.01)",
@@ -119,9 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--jobs", type=int, metavar="N", help="processes (default: one per core)")
     calibrate.set_defaults(command=_calibrate)
 
-    add_to(commands)
-    feed_commands.add_to(commands)
-    add_service_to(commands)
+    for add in (add_to, add_formats_to, feed_commands.add_to, add_service_to):
+        add(commands)
     explain = commands.add_parser("explain", help="what a rule sees, why it matters, how it decides, what to do")
     explain.add_argument("rule", nargs="?", metavar="RULE")
     explain.add_argument("--limits", type=Path, metavar="FILE", help="show the limits as they are in this file")
@@ -176,7 +177,7 @@ def _limits(
     above: bool = False,
     told: set[str] | None = None,
     tell: Callable[[str], object] = _on_error,
-) -> dict[str, Any]:
+) -> InForce:
     """The limits to judge `place` by; says once where they come from, unless they are the shipped."""
     from checker import limits
 
@@ -188,7 +189,7 @@ def _limits(
     if sentence and (told is None or sentence not in told):
         tell(sentence)
         (told if told is not None else set()).add(sentence)
-    return found.limits
+    return found
 
 
 def _root(folder: Path) -> Path:
@@ -251,10 +252,10 @@ def _watch(arguments: argparse.Namespace) -> int:
             metrics = _metrics(arguments)
             report, summarize = _reporter(root)
             daemon = Daemon(
-                root, mode=mode, limits=limits, poll=arguments.poll,
+                root, mode=mode, limits=limits.limits, poll=arguments.poll,
                 on_change=counted(report, metrics), on_changes=summarize,
             )  # fmt: skip
-            daemon.feed = Feed(root)
+            daemon.feed, daemon.logs = Feed(root), limits.reading
             daemon.catch_signals()
             over, say = _ending(daemon, arguments.while_pid), log.say
             with ExitStack() as shown:
@@ -347,13 +348,15 @@ def _once(arguments: argparse.Namespace) -> int:
             raise Complaint(f"{root} cannot be written: {error}") from None
         report, summarize = _reporter(root)
         feed = Feed(root)
-        runs, notices = judge_once(root, mode=Mode.JUDGE, on_change=report, limits=limits, feed=feed)
+        runs, notices = judge_once(
+            root, mode=Mode.JUDGE, on_change=report, limits=limits.limits, reading=limits.reading, feed=feed
+        )
         notices += [Notice("checker", trouble, Severity.WARNING) for trouble in feed.keep()]
         feed.close()
         for _ in summarize():
             pass
     if not runs and not notices:
-        raise Complaint(f"{root}: no run folders (none with metrics.jsonl, training_status.json or experiment.json)")
+        raise Complaint(f"{root}: no run folders (none with a log that is understood; `checker formats` lists them)")
     for notice in notices:
         print(line(notice))
     found = [finding.severity for run in runs for finding in run.case.open_findings()]
@@ -370,7 +373,8 @@ def _replay(arguments: argparse.Namespace) -> int:
     code, told = HEALTHY, set[str]()
     for path in arguments.paths:
         try:
-            found = replay.read(path, limits=_limits(path, arguments.limits, above=True, told=told))
+            by = _limits(path, arguments.limits, above=True, told=told)
+            found = replay.read(path, limits=by.limits, reading=by.reading)
         except (ValueError, OSError) as error:
             code = _complain(str(error))
             continue
@@ -466,7 +470,7 @@ def _status(arguments: argparse.Namespace) -> int:
     root = _root(arguments.folder)
     found = lines(root)
     if not found:
-        raise Complaint(f"{root}: no run folders (none with metrics.jsonl, training_status.json or experiment.json)")
+        raise Complaint(f"{root}: no run folders (none with a log that is understood; `checker formats` lists them)")
     if arguments.json:
         from contract import encode
 
@@ -504,7 +508,7 @@ def _backtest(arguments: argparse.Namespace) -> int:
     return HEALTHY
 
 
-def _limits_of(files: Sequence[Path], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def _limits_of(files: Sequence[Path], arguments: argparse.Namespace) -> list[InForce]:
     """The limits of each file: those of the folder that it was asked for with."""
     told: set[str] = set()
     folders = {path: path if path.is_dir() else path.parent for path in arguments.paths}
@@ -557,7 +561,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 def _explain(arguments: argparse.Namespace) -> int:
     from importlib import import_module
 
-    limits = _limits(Path(), arguments.limits) if arguments.limits else {}
+    limits = _limits(Path(), arguments.limits).limits if arguments.limits else {}
     try:
         print(import_module("checker.report.explain").text(arguments.rule, limits))
     except (KeyError, ValueError) as error:

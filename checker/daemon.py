@@ -21,6 +21,7 @@ from checker.census import Census
 from checker.events import Life
 from checker.feed.feed import Feed
 from checker.finding import Severity
+from checker.formats.format import PLAIN, Reading
 from checker.naps import Naps
 from checker.places import DEPTH, FOLDER, ROWS, folders, gone, is_run
 from checker.reports import Reports
@@ -109,6 +110,8 @@ class Daemon:
         tell: Callable[[Iterable[Notice]], object] = lambda _: None,
     ) -> None:
         self.root, self.mode, self.limits = root, mode, limits
+        self.logs = PLAIN
+        """How logs are to be understood where they do not say it themselves."""
         self.runs: dict[Path, Run] = {}
         self.alarm = Alarm(root, poll)
         self.stopping = False
@@ -170,11 +173,11 @@ class Daemon:
                 self.alarm.stop()
                 self.close()
 
-    def reload(self, limits: Mapping[str, Any]) -> int:
+    def reload(self, limits: Mapping[str, Any], reading: Reading = PLAIN) -> int:
         """Judges by other limits from now on, runs that go on from their first row; returns how many those are."""
-        self.limits = limits
+        self.limits, self.logs = limits, reading
         for run in self.runs.values():
-            run.judge_by(limits)
+            run.judge_by(limits, reading)
             self._agenda.plan(run, 0.0)
         return sum(not run.over for run in self.runs.values())
 
@@ -323,7 +326,7 @@ class Daemon:
         if fault is None or moment.mono >= fault.until:
             with self._fenced(partial(self._stumbled, folder)):
                 run = self.runs[folder] = _opened(
-                    folder, self._name(folder), self.mode, self.limits, self.feed, self._census.life_of
+                    folder, self._name(folder), self.mode, self.limits, self.logs, self.feed, self._census.life_of
                 )
                 self._turn(run, moment, beat=True)
 
@@ -389,6 +392,8 @@ class Daemon:
     def _plan(self, run: Run, moment: Moment, *, beat: bool | None) -> None:
         """Sees to it that the run has its next turn in time."""
         another = beat is not None and self._census.note(run, run.status.process, run.life)
+        if run.foreign:
+            self.alarm.attend(run.folder)
         if beat:
             self._agenda.plan(run, moment.mono + run.rest(moment))
         elif run.restless or another or not self._agenda.planned(run):  # else what is planned is early enough
@@ -448,12 +453,13 @@ def _opened(
     name: str,
     mode: Mode,
     limits: Mapping[str, Any] | None,
+    reading: Reading,
     feed: Feed | None,
     life_of: Callable[[contract.Process | None], Life],
 ) -> Run:
     """A run under watch, of which the feed knows everything that is journaled so far and hears the rest."""
     hear = (lambda _: None) if feed is None else feed.listen(folder, name)
-    return Run(folder, name, mode, limits, hear=hear, life_of=life_of)
+    return Run(folder, name, mode, limits, reading=reading, hear=hear, life_of=life_of)
 
 
 def reported(folder: Path, feed: Feed | None = None) -> bool:
@@ -483,6 +489,7 @@ def judge_once(
     mode: Mode,
     on_change: Callable[[Run], None],
     limits: Mapping[str, Any] | None = None,
+    reading: Reading = PLAIN,
     feed: Feed | None = None,
 ) -> tuple[list[Run], list[Notice]]:
     """Judges every run below `root` as it is now and returns; nothing is stopped."""
@@ -490,7 +497,7 @@ def judge_once(
     for folder in folders(root):
         name = folder.name if folder == root else str(folder.relative_to(root))
         try:
-            run = _opened(folder, name, mode, limits, feed, process.look)
+            run = _opened(folder, name, mode, limits, reading, feed, process.look)
             notices += run.turn(Moment.now())
             while run.behind:
                 notices += run.turn(Moment.now())

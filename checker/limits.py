@@ -1,5 +1,7 @@
 """Limits other than the shipped ones: a TOML file with `[limits.RULE]` and `name = value`; every fault is told.
 
+It also says how logs are to be understood (`[columns]`, `[patterns]`) where they do not say it themselves.
+
 The file lies as `checker.toml` in the watched folder, or is named with `--limits`. Nothing starts with half of it.
 """
 
@@ -15,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import contract
-from checker import limits_check, tomltext
+from checker import limits_check, reading_check, tomltext
 from checker.caution import KILLERS
+from checker.formats.format import PLAIN, Reading
 from checker.judge import POLICY
 from checker.limits_check import RULE, shipped
 from checker.registry import policy
@@ -46,6 +49,8 @@ class InForce:
     """None for the shipped limits."""
     calibration: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """What `checker calibrate` wrote about itself; empty for a file made by hand."""
+    reading: Reading = PLAIN
+    """How logs are to be understood where they do not say it themselves."""
     promotion: policy.Promotion = policy.PROMOTION
     loop: policy.Loop = policy.LOOP
 
@@ -99,6 +104,7 @@ def read(path: Path) -> InForce:
         *limits_check.strange(document),
         *limits_check.faults(document.get("limits", {})),
         *limits_check.policy_faults(document),
+        *reading_check.faults(document),
     ]
     if faults:
         known = tomltext.places(text)
@@ -107,7 +113,8 @@ def read(path: Path) -> InForce:
     given = {rule: limits_check.values(rule, table) for rule, table in tables.items()}
     limits = {rule: dataclasses.replace(shipped(rule), **values) for rule, values in given.items()}
     kept = {rule: found for rule, found in limits.items() if changes(rule, found)}
-    return InForce(kept, path, document.get("calibration", {}), **_policies(document))
+    reading = Reading(document.get("columns", {}), document.get("patterns", {}))
+    return InForce(kept, path, document.get("calibration", {}), reading, **_policies(document))
 
 
 def _policies(document: Mapping[str, Any]) -> dict[str, Any]:

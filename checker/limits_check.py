@@ -12,7 +12,7 @@ from checker.detectors import RULES
 from checker.registry import policy
 from checker.tomltext import written
 
-TABLES = ("limits", "calibration", *policy.TABLES)
+TABLES = ("limits", "calibration", "columns", "patterns", *policy.TABLES)
 
 RULE = {rule.name: rule for rule in RULES}
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from checker import source
 from contract import EXPERIMENT, METRICS, STATUS, stamp
 
 FILES = (METRICS, STATUS, EXPERIMENT)
@@ -23,7 +24,22 @@ DEPTH = 2
 
 
 def is_run(folder: Path) -> bool:
+    """Whether one of our files lies in a folder, or the log of another program does."""
+    if is_ours(folder):
+        return True
+    try:
+        return source.has_log(folder)
+    except OSError:
+        return False
+
+
+def is_ours(folder: Path) -> bool:
     return any(os.path.lexists(f"{folder}{os.sep}{name}") for name in FILES)
+
+
+def foreign(folder: Path) -> bool:
+    """Whether the log of a run folder is not our own: changes of such a log are not announced."""
+    return not os.path.lexists(f"{folder}{os.sep}{METRICS}") and source.look(folder) is not None
 
 
 def gone(folder: Path) -> bool:
@@ -33,10 +49,17 @@ def gone(folder: Path) -> bool:
     try:
         os.stat(f"{folder}{os.sep}{METRICS}")
     except (FileNotFoundError, NotADirectoryError):
-        return True
+        return not _may_have_log(folder)
     except OSError:
         return False
     return False
+
+
+def _may_have_log(folder: Path) -> bool:
+    try:
+        return source.has_log(folder)
+    except OSError:
+        return True
 
 
 def folders(root: Path, depth: int = DEPTH) -> Iterator[Path]:
@@ -105,7 +128,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def look(folder: Path) -> int:
     """A number that is another one when any of the files has changed, come or gone."""
-    return hash(tuple(_stamp(f"{folder}{os.sep}{name}") for name in FILES))
+    stamps = tuple(_stamp(f"{folder}{os.sep}{name}") for name in FILES)
+    return hash(stamps if stamps[0] is not None else (*stamps, source.look(folder)))
 
 
 def _stamp(path: str) -> object:

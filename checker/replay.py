@@ -8,15 +8,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import contract
-from checker import journal, judge, plan, process
+from checker import journal, judge, plan, process, source
 from checker.decoder import RowDecoder
 from checker.detectors import RULES
 from checker.events import Event, Life, Plan, Row, Tick, Unreadable
+from checker.formats.format import PLAIN, Reading
 from checker.history import History
 from checker.rankfiles import RankFiles
 from checker.status import Status, tick
-from checker.tail import Tail, fingerprint
 
 KEPT = 100
 """Unreadable lines that are kept to be shown, the first ones; all are counted."""
@@ -101,17 +100,13 @@ class Recording:
         ValueError: there is nothing to replay; the message says what is missing and where.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reading: Reading = PLAIN) -> None:
         self.path, self.folder = path, path if path.is_dir() else None
-        file = path / contract.METRICS if self.folder else path
-        if not file.exists():
-            here = "no such file or folder" if not path.exists() else f"a folder without {contract.METRICS}"
-            raise ValueError(f"{path}: {here}")
-        self.tail = Tail(file)
+        self.tail = source.log_at(path, reading)
         self.tail.rewritten()
         self.plan = plan.load(self.folder)[0] if self.folder else None
         try:
-            self.past = journal.recall(self.folder, fingerprint(file)) if self.folder else journal.Past()
+            self.past = journal.recall(self.folder, self.tail.fingerprint()) if self.folder else journal.Past()
         except OSError as error:
             raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
 
@@ -133,19 +128,25 @@ class Recording:
 
 
 def read(
-    path: Path, watch: Callable[[judge.Case], None] | None = None, limits: Mapping[str, Any] | None = None
+    path: Path,
+    watch: Callable[[judge.Case], None] | None = None,
+    limits: Mapping[str, Any] | None = None,
+    reading: Reading = PLAIN,
+    see: Callable[[Event], object] | None = None,
 ) -> Replay:
-    """Replays a run folder or a bare file, by `limits` or those shipped.
+    """Replays a run folder or the log of any known program, by `limits` or those shipped.
 
-    `watch` is shown the case whenever something followed from an event.
+    `watch` is shown the case whenever something followed from an event, `see` every event.
 
     Raises:
         ValueError: there is nothing to replay; the message says what is missing and where.
     """
-    recording = Recording(path)
+    recording = Recording(path, reading)
     case = judge.Case.open(recording.plan, limits)
     unreadable: list[Unreadable] = []
     for event in recording.events(case.history):
+        if see is not None:
+            see(event)
         if judge.step(case, event) and watch is not None:
             watch(case)
         if type(event) is Unreadable and len(unreadable) < KEPT:

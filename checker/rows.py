@@ -15,7 +15,7 @@ from contract import number_in
 MAX_LINE: Final = 1 << 20
 """Bytes. A longer line is not a metrics row (a row of 1,000 metrics has 30 KB) and would cost memory to parse."""
 
-_BIG: Final = 1 << 62
+BIG: Final = 1 << 62
 """Counters beyond this are no counters; metrics beyond it are taken as floating-point numbers, infinite if need be."""
 
 _PLACE: Final = {
@@ -78,8 +78,8 @@ def _all_flat(documents: Sequence[dict[str, Any]]) -> bool:
     if whole + kinds.count(float) < len(kinds):
         return False
     if whole == len(documents):  # only the steps
-        return all(-_BIG < document["step"] < _BIG for document in documents)
-    return all(-_BIG < value < _BIG for document in documents for value in document.values() if type(value) is int)
+        return all(-BIG < document["step"] < BIG for document in documents)
+    return all(-BIG < value < BIG for document in documents for value in document.values() if type(value) is int)
 
 
 def _flat_rows(documents: Sequence[dict[str, Any]], index: int, line: int) -> Sequence[Row]:
@@ -120,7 +120,7 @@ def row(document: Mapping[str, Any], index: int, line: int) -> Row:
         line,
         values,
         "step" if event is None else str(event),
-        step if type(step) is int and -_BIG < step < _BIG else _whole(step),
+        step if type(step) is int and -BIG < step < BIG else _whole(step),
         None if epoch is None else _limited(number_in(epoch)),
         seconds(place["at"]) if "at" in place else None,
         number_in(place["elapsed"]) if "elapsed" in place else None,
@@ -141,7 +141,7 @@ def too_long(size: int, line: int) -> Unreadable:
 def _measured(key: str, value: Any, into: dict[str, float | None]) -> None:
     """Takes in a metric as it is where it is simply a number."""
     kind = type(value)
-    if kind is float or (kind is int and -_BIG < value < _BIG):
+    if kind is float or (kind is int and -BIG < value < BIG):
         into[key] = value
     else:
         _odd(key, value, into)
@@ -167,14 +167,14 @@ def _totals(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _limited(number: float | None) -> float | None:
-    return None if number is None or not -_BIG < number < _BIG else number
+    return None if number is None or not -BIG < number < BIG else number
 
 
 def _whole(value: object) -> int | None:
     if value is None:
         return None
     number = number_in(value)
-    return None if number is None or not -_BIG < number < _BIG else int(number)
+    return None if number is None or not -BIG < number < BIG else int(number)
 
 
 def _text(value: object) -> str | None:

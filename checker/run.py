@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import contract
-from checker import journal, judge, plan, process, ranks
+from checker import journal, judge, plan, process, ranks, source
 from checker.chase import Chase
 from checker.enforce import Did, Later
 from checker.events import Event, Life, Plan, Tick, Unreadable
 from checker.finding import Action, Severity
+from checker.formats.format import PLAIN, Reading
 from checker.judge import Effect, Found
 from checker.naps import Excuse
 from checker.rankfiles import RankFiles
+from checker.retold import Retold
 from checker.sleep import Sleep
 from checker.status import Status, asked, tick, whole
-from checker.tail import CHUNK, Tail, fingerprint
+from checker.tail import CHUNK, Tail
 from checker.terms import Mode, Moment, Notice
 
 SETTLE_SECONDS = 2.0
@@ -96,6 +98,7 @@ class Run:
         "plan",
         "progressed",
         "rank_files",
+        "reading",
         "status",
         "tail",
         "unreadable",
@@ -109,13 +112,14 @@ class Run:
         mode: Mode = Mode.ACT,
         limits: Mapping[str, Any] | None = None,
         *,
+        reading: Reading = PLAIN,
         hear: Callable[[journal.Entry], None] = lambda _: None,
         life_of: Callable[[contract.Process | None], Life] = process.look,
     ) -> None:
         self.folder, self.name, self.mode, self.limits = folder, name, mode, limits
         self.status = Status(folder)
         self.journal = journal.Journal(folder, hear)
-        self.tail = Tail(folder / contract.METRICS)
+        self.reading, self.tail = reading, source.log_of(folder, reading)
         self.plan = Plan()
         self.case = judge.Case.open(limits=limits)
         self.rank_files = RankFiles(folder)
@@ -261,8 +265,10 @@ class Run:
             look = self._look(moment)
         return next((seconds for seconds in RESTS if not judge.foresees(self.case, ahead(look, seconds))), BEAT)
 
-    def judge_by(self, limits: Mapping[str, Any]) -> None:
+    def judge_by(self, limits: Mapping[str, Any], reading: Reading = PLAIN) -> None:
         """Judges by other limits: from the first row on while it goes on. What is over has been judged already."""
+        if reading != self.reading and not self.over:
+            self.reading, self.tail = reading, source.log_of(self.folder, reading)
         self.limits, self._outdated = limits, True
 
     def close(self) -> None:
@@ -279,7 +285,7 @@ class Run:
         self.chase.pursuits.clear()
         self.unreadable = []
         self._read_named = None
-        self._past = journal.recall(self.folder, fingerprint(self.tail.path), self._owed)
+        self._past = journal.recall(self.folder, self.tail.fingerprint(), self._owed)
         self._endings = {(after, look.run_id, look.state) for after, look in self._past.ticks if look.final}
         self.acts = list(self._past.acts)
         for text in (why, problem):
@@ -305,12 +311,36 @@ class Run:
         self._final_since = (self._final_since or moment.mono) if final else None
         self._look_for_trouble(moment)
         self._announce_state()
+        if process_too:
+            self._look_for_log()
         if self._plan_stamp != _stamp(self._plan_file):
-            self.tail = Tail(self.tail.path)
+            self.tail = self.tail.again()
             self._open(f"{contract.EXPERIMENT} changed; judging again from the first row")
         elif self._outdated and not self.over:
-            self.tail = Tail(self.tail.path)
+            self.tail = self.tail.again()
             self._open("")
+
+    def _look_for_log(self) -> None:
+        """Another program's log may come later than the folder, and our own later than that."""
+        ours = isinstance(self.tail, Tail)
+        if (ours and self.tail.missing) or (not ours and not self.reading.columns and self._has_own()):
+            found = source.log_of(self.folder, self.reading)
+            if isinstance(found, Tail) is not ours:
+                self.tail = found
+                self._open(f"read from {found.format.title}" if isinstance(found, Retold) else "")
+
+    def _has_own(self) -> bool:
+        return os.path.lexists(self.folder / contract.METRICS)
+
+    @property
+    def _log(self) -> str:
+        """What its log is called."""
+        return self.tail.path.name or contract.METRICS
+
+    @property
+    def foreign(self) -> bool:
+        """Its log is that of another program."""
+        return isinstance(self.tail, Retold)
 
     def _look_at_process(self, moment: Moment) -> None:
         life = self._life_of(self.status.process)
@@ -415,24 +445,24 @@ class Run:
         if count == 1:
             self._say_unreadable(bad)
         elif str(count).strip("0") == "1":
-            self._say(f"{contract.METRICS}: {count:,} unreadable lines so far", Severity.WARNING)
+            self._say(f"{self._log}: {count:,} unreadable lines so far", Severity.WARNING)
         if len(self.unreadable) < SHOWN:
             self.unreadable.append(bad)
 
     def _say_unreadable(self, bad: Unreadable) -> None:
-        where = f"{contract.METRICS} line {bad.line}: " if bad.line else ""  # line 0 is the whole file
+        where = f"{self._log} line {bad.line}: " if bad.line else ""  # line 0 is the whole file
         self._say(f"{where}{bad.reason}", Severity.WARNING)
 
     def _rewritten(self) -> None:
         """The file tells another story now. Old findings stay in the journal, under the old file's name."""
-        self._open(f"{contract.METRICS} was cut or replaced; judging again from the first row")
+        self._open(f"{self._log} was cut or replaced; judging again from the first row")
         self._past = journal.Past()
         self._endings, self.acts = set(), []
         if self.journal.path.exists():
             self._name_file()
 
     def _name_file(self) -> None:
-        self._past.file = fingerprint(self.tail.path)
+        self._past.file = self.tail.fingerprint()
         self._owed.append(journal.made("file", {"fingerprint": self._past.file}))
 
     # ----------------------------------------------------------------------------------------------------- judging

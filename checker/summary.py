@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import contract
-from checker import enforce, journal, process, rows
+from checker import enforce, journal, places, process, rows, source
 from checker.clean import clean
 from checker.decoder import RowDecoder
 from checker.events import Life, Row
@@ -34,6 +34,8 @@ def _line(folder: Path, name: str) -> Line:
     status.refresh()
     document = status.document
     last, loss = _last_rows(folder / contract.METRICS)
+    if last is None and places.foreign(folder):
+        last, loss = _last_of(folder)
     try:
         found, severity, ended = _journaled(folder)
     except (OSError, contract.Unreadable) as error:
@@ -73,6 +75,17 @@ def _last_rows(path: Path) -> tuple[Row | None, str]:
     found = [event for event in RowDecoder().feed(data) if isinstance(event, Row)]
     losses = [loss for row in found if (loss := _loss(row.values)) is not None]
     return (found[-1] if found else None), (losses[-1] if losses else "-")
+
+
+def _last_of(folder: Path) -> tuple[Row | None, str]:
+    """The same of another program's log, which has to be read from its beginning."""
+    log = source.log_of(folder)
+    log.rewritten()
+    last, loss = None, "-"
+    for event in log.events():
+        if isinstance(event, Row):
+            last, loss = event, _loss(event.values) or loss
+    return last, loss
 
 
 def _loss(values: Mapping[str, float | None]) -> str | None:

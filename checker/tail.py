@@ -61,6 +61,13 @@ class Tail:
         self._finished = False
         """The bytes read so far ended in a line without newline, which has been counted all the same."""
 
+    def again(self) -> Tail:
+        """The same log, from its first byte."""
+        return Tail(self.path)
+
+    def fingerprint(self) -> str:
+        return fingerprint(self.path)
+
     @property
     def unfinished(self) -> int:
         """Bytes of a last line that has no newline yet and has not been counted."""

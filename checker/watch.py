@@ -171,6 +171,10 @@ class Alarm:
             self._resting.discard(folder)
             self._listen(folder)
 
+    def attend(self, folder: Path) -> None:
+        """From now on the folder is looked at at every poll: its log has another name than those announced."""
+        self._deaf.add(folder)
+
     def look(self) -> dict[Path, int]:
         """Looks at everything: each run folder whose files are not as they were, new and vanished ones included."""
         self._next_poll = time.monotonic() + self.poll
@@ -259,6 +263,8 @@ class Alarm:
         if places.is_run(folder):
             self._groups.discard(folder)
             self._listen(folder)
+            if places.foreign(folder):
+                self._deaf.add(folder)
             self._known[folder] = places.look(folder)
             yield folder
         else:

@@ -18,6 +18,7 @@ import contract
 from checker import jsonlines, names, process
 from checker.events import Life
 from checker.finding import Severity
+from checker.places import is_run
 from checker.registry.files import MAX_SIZE, stamp
 from checker.wording import in_rows
 
@@ -145,7 +146,7 @@ def entry_of(folder: Path | str) -> Entry | None:
         stamps = [stamp(place + name) for name in _NEEDED]
         more, odd = _optional(place)
         stamps += more
-        if not any(stamps) and not odd and not os.path.exists(place + contract.METRICS):
+        if not any(stamps) and not odd and not is_run(Path(folder)):
             return None
         entry = _read(str(folder), tuple(stamps))
     except (OSError, contract.Unreadable) as error:

@@ -134,10 +134,10 @@ class Surroundings:
             text = "\n".join(["new limits refused; those in force stay", *faults])
         else:
             self._refused, severity = "", Severity.INFO
-            if found.limits == (daemon.limits or {}):
+            if (found.limits, found.reading) == (daemon.limits or {}, daemon.logs):
                 outcome, text = "unchanged", "limits read again: they are as they were"
             else:
-                outcome, again = "taken", daemon.reload(found.limits)
+                outcome, again = "taken", daemon.reload(found.limits, found.reading)
                 judging = f"judging {count(again, 'run')} again from the first row"
                 text = f"{found.sentence() or 'the shipped limits'}; {judging}"
         self._say("reloaded" if outcome != "refused" else "refused", text, severity)

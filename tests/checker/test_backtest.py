@@ -80,7 +80,7 @@ def test_the_command_prints_json_and_draws_curves(folder, capsys):
     ("arguments", "said"),
     [
         pytest.param(["missing"], "no such file or folder", id="nothing there"),
-        pytest.param(["."], "no run folders and no .jsonl files", id="nothing in it"),
+        pytest.param(["."], "no run folders and no logs of a known format", id="nothing in it"),
     ],
 )
 def test_a_mistake_is_one_sentence(tmp_path, arguments, said, capsys, monkeypatch):
