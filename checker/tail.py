@@ -40,12 +40,10 @@ class Tail:
         "missing",
         "more",
         "offset",
-        "path",
         "trouble",
     )
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self._name = str(path)
         self.offset = 0
         self.missing = True
@@ -60,6 +58,10 @@ class Tail:
         self._told: tuple[int, int] | str | None = None
         self._finished = False
         """The bytes read so far ended in a line without newline, which has been counted all the same."""
+
+    @property
+    def path(self) -> Path:
+        return Path(self._name)
 
     def again(self) -> Tail:
         """The same log, from its first byte."""
@@ -116,7 +118,7 @@ class Tail:
         was concluded from the old one holds for it.
         """
         try:
-            info = os.stat(self.path)
+            info = os.stat(self._name)
         except (FileNotFoundError, NotADirectoryError):
             self.missing = True
             return False
@@ -156,7 +158,7 @@ class Tail:
             log = Opened(self.path)
             with log as fd:
                 if fd is None:
-                    yield from self._odd(os.stat(self.path))
+                    yield from self._odd(os.stat(self._name))
                     return
                 info = os.fstat(fd)
                 if self._id not in (None, identity(info)) or info.st_size < self.offset:
