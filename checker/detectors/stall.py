@@ -18,7 +18,7 @@ still computes may be inside a long step: it is certain only after half an hour.
 machine are reported, never killed. Time in which the run was suspended, or the checker itself stood still because the
 machine slept, does not count. Where there is no status file, a log that declares its length and ends before it is
 reported. On real processes (make bench-live) it told of all 71 hangs that were due and that a status file or a
-declared length shows, killed all 43 whose time had come, and none of 338 healthy ones.
+declared length shows, killed all 44 whose time had come, and none of 338 healthy ones.
 
 What to do: read `stacks.txt` (all threads at the moment of the hang): the top frame names the culprit. Give loaders a
 timeout and workers a limit. Where a rank is named: one that hangs has its own stacks in `ranks/`; of one that is gone
