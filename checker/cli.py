@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from checker import launch
 from checker.clean import clean
 from checker.feed import commands as feed_commands
 from checker.formats.commands import add_to as add_formats_to
@@ -121,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--jobs", type=int, metavar="N", help="processes (default: one per core)")
     calibrate.set_defaults(command=_calibrate)
 
-    for add in (add_to, add_formats_to, feed_commands.add_to, add_service_to):
+    for add in (add_to, add_formats_to, launch.add_to, feed_commands.add_to, add_service_to):
         add(commands)
     explain = commands.add_parser("explain", help="what a rule sees, why it matters, how it decides, what to do")
     explain.add_argument("rule", nargs="?", metavar="RULE")

@@ -596,7 +596,8 @@ class Run:
     def _announce(self, effect: Effect) -> None:
         if isinstance(effect, Found):
             finding = effect.finding
-            at = f" at step {finding.step}" if finding.step is not None else f" at row {finding.row}"
+            row = f" at row {finding.row}" if finding.row >= 0 else ""
+            at = f" at step {finding.step}" if finding.step is not None else row
             self._say(f"{finding.summary}{at}", finding.severity, finding.rule, "finding")
         else:
             self._say("over", rule=effect.rule, event="recovered")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,8 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
-    """What is ours, and the command of `trainer exec EXP -- COMMAND`."""
-    if words[:1] == ["exec"] and "--" in words:
+    """What is ours, and the command of `trainer exec EXP -- COMMAND` or `trainer wrap FOLDER -- COMMAND`."""
+    if words[:1] in (["exec"], ["wrap"]) and "--" in words:
         end = words.index("--")
         return words[:end], words[end + 1 :]
     return words, []
@@ -121,6 +122,16 @@ def _exec(options: argparse.Namespace) -> int:
     return execute(folder, options.program)
 
 
+def _wrap(options: argparse.Namespace) -> int:
+    from trainer.errors import SpecError  # noqa: PLC0415 - as the rest
+    from trainer.external.wrap import wrap  # noqa: PLC0415 - as the rest
+
+    if bool(options.program) == (options.pid is not None):
+        raise SpecError("say either what to run, -- COMMAND, or which process to follow, --pid PID")
+    stop_signal = signal.SIGINT if options.stop_signal == "INT" else signal.SIGTERM
+    return wrap(options.folder, options.program, pid=options.pid, stop_signal=stop_signal)
+
+
 def _abort(options: argparse.Namespace) -> int:
     from trainer.abort import abort  # noqa: PLC0415 - as the rest
 
@@ -168,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="trainer keys lists every key of a spec; trainer/README.md says what is reproducible, and what is not.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for add in (_add_new, _add_run, _add_eval, _add_exec, _add_abort, _add_prune, _add_sweep, _add_keys):
+    for add in (_add_new, _add_run, _add_eval, _add_exec, _add_wrap, _add_abort, _add_prune, _add_sweep, _add_keys):
         add(commands)
     return parser
 
@@ -252,6 +263,22 @@ def _add_exec(commands: _Commands) -> None:
         "COMMAND stand for paths. What it leaves in result.json is checked against the spec.",
     )
     other.set_defaults(carry_out=_exec)
+
+
+def _add_wrap(commands: _Commands) -> None:
+    any_ = commands.add_parser(
+        "wrap",
+        usage="trainer wrap FOLDER [--stop-signal TERM|INT] (-- COMMAND ... | --pid PID)",
+        help="have any program seen as a run: its status is written for it, and a request to stop reaches it",
+        description="Needs no experiment and no change of the program. What it prints goes to output.log in FOLDER. "
+        "Exit code: the program's own; 3 when it was asked to stop. `checker run` is this command.",
+    )
+    any_.set_defaults(carry_out=_wrap)
+    any_.add_argument("folder", type=Path, metavar="FOLDER", help="the run folder; made if it is missing")
+    any_.add_argument("--pid", type=int, metavar="PID", help="follow this process instead of starting one")
+    any_.add_argument(
+        "--stop-signal", choices=("TERM", "INT"), default="TERM", help="how the program is asked to stop (TERM)"
+    )
 
 
 def _add_abort(commands: _Commands) -> None:

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any
 
 from contract import FORMAT, Ack, Experiment, Kill, Phase, Process, State, now, run_state, this_process
+from trainer import known
 from trainer.status import Document, StatusWriter
 
 
@@ -99,7 +100,8 @@ class Custody(StatusWriter):
             return
 
     def _must_be_free(self, document: Mapping[str, Any]) -> None:
-        if document and run_state(document) is State.RUNNING and document.get("run_id") != self._run_id:
+        running = document and run_state(document) is State.RUNNING and document.get("run_id") != self._run_id
+        if running and not known.gone(document.get("process")):
             raise Occupied(f"run {document.get('run_id')} has begun in {self.file.path.parent} at this moment")
 
     def _corrected(self, document: Mapping[str, Any]) -> Document:

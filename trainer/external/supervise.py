@@ -10,13 +10,12 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from contract import METRICS, Experiment, Kill, StatusBusy, StatusFile, Unreadable, now, number_in, request_kill
 from trainer.external.custody import Custody
 from trainer.external.handover import Document
 from trainer.external.output import say
-from trainer.external.program import Program
 from trainer.external.progress import Progress
 from trainer.external.stopping import Stopping, asked
 from trainer.stop import Signals, by_signal
@@ -61,7 +60,24 @@ def deadline(experiment: Experiment, grace_seconds: float) -> float:
     return time.monotonic() + (math.inf if minutes is None or math.isnan(minutes) else 60 * minutes + grace_seconds)
 
 
-def watch(attempt: Attempt, program: Program) -> Kill | None:
+class Supervised(Protocol):
+    """A running program, as far as watching it goes."""
+
+    @property
+    def output(self) -> Spoken: ...
+    def ended(self) -> bool: ...
+    def others(self) -> list[int]: ...
+    def tell(self, signum: int, /) -> None: ...
+
+
+class Spoken(Protocol):
+    """What it prints."""
+
+    @property
+    def grew_at(self) -> float: ...
+
+
+def watch(attempt: Attempt, program: Supervised) -> Kill | None:
     """Waits for the end of the program, and passes on whoever asks it to stop. Returns the request it was under."""
     stopping: Stopping | None = None
     progress = Progress(lambda: program.output.grew_at, attempt.folder / METRICS, program.others)
