@@ -8,8 +8,9 @@ READY_BENCH := $(VENV)/.ready-bench
 READY_SPEED := $(VENV)/.ready-speed
 READY_MIRRORS := $(VENV)/.ready-mirrors
 READY_FAULTS := $(VENV)/.ready-faults
+READY_FRAMEWORKS := $(VENV)/.ready-frameworks
 
-.PHONY: help setup demo test test-faults test-mirrors lint format zoo bench-latency bench-list bench-log bench-quality bench-replay bench-resume bench-scale bench-trainer bench-next bench-live clean
+.PHONY: help setup demo test test-faults test-frameworks test-mirrors lint format zoo bench-latency bench-list bench-log bench-quality bench-replay bench-resume bench-scale bench-trainer bench-next bench-live clean
 
 help:           ## what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -39,11 +40,18 @@ $(READY_MIRRORS): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' --editable '.[trainer,dev,mirrors]'
 	touch $@
 
+$(READY_FRAMEWORKS): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' --editable '.[trainer,dev,frameworks]'
+	touch $@
+
 demo: $(READY)  ## train eight models, one healthy, under the checker's eyes (under 4 minutes)
 	$(BIN)/python experiments/zoo/demo.py
 
 test: $(READY)  ## the test suite, two tests at a time
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+test-frameworks: $(READY_FRAMEWORKS) ## the tests with real frameworks, Apprise, MCP and Ray installed (4 minutes on two cores)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/frameworks
 
 test-mirrors: $(READY_MIRRORS) ## the tests of the mirrors, with TensorBoard, MLflow and W&B installed
 	$(BIN)/python -m pytest tests/trainer/test_mirrors.py
