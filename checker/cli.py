@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from checker.alarms import commands as alarm_commands
 from checker.clean import clean
 from checker.feed import commands as feed_commands
-from checker.registry.commands import add_to
-from checker.service.commands import add_to as add_service_to
-from checker.service.commands import add_watch_options
+from checker.registry import commands as registry_commands
+from checker.service import commands as service_commands
 from checker.terms import Complaint
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("--poll", type=_positive, default=1.0, metavar="SECONDS", help="look at least this often (1.0)")
     watch.add_argument("--while-pid", type=_pid, metavar="PID", help="end when this process has ended and all is told")
     watch.add_argument("--limits", type=Path, metavar="FILE", help=_LIMITS)
-    add_watch_options(watch)
+    service_commands.add_watch_options(watch)
     watch.set_defaults(command=_watch)
 
     once = commands.add_parser("once", help="judge what is there, write the reports and end")
@@ -119,9 +119,8 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--jobs", type=int, metavar="N", help="processes (default: one per core)")
     calibrate.set_defaults(command=_calibrate)
 
-    add_to(commands)
-    feed_commands.add_to(commands)
-    add_service_to(commands)
+    for group in (registry_commands, feed_commands, service_commands, alarm_commands):
+        group.add_to(commands)
     explain = commands.add_parser("explain", help="what a rule sees, why it matters, how it decides, what to do")
     explain.add_argument("rule", nargs="?", metavar="RULE")
     explain.add_argument("--limits", type=Path, metavar="FILE", help="show the limits as they are in this file")
@@ -249,6 +248,7 @@ def _watch(arguments: argparse.Namespace) -> int:
         with ExitStack() as stack:
             heartbeat = stack.enter_context(only_one(root))
             metrics = _metrics(arguments)
+            alarms = stack.enter_context(_alarms(arguments, root))
             report, summarize = _reporter(root)
             daemon = Daemon(
                 root, mode=mode, limits=limits, poll=arguments.poll,
@@ -264,7 +264,9 @@ def _watch(arguments: argparse.Namespace) -> int:
                     screen = shown.enter_context(Screen())
                     daemon.tell, say = screen.tell, screen.say
                     daemon.after_round = lambda: screen.draw(daemon.runs.values())
-                around = Surroundings(daemon, heartbeat, say, named=arguments.limits, screen=not lines, metrics=metrics)
+                around = Surroundings(
+                    daemon, heartbeat, say, named=arguments.limits, screen=not lines, metrics=metrics, alarms=alarms
+                )
                 daemon.tell(rehearse(root, mode))
                 if lines:
                     say("started", _started(root, mode, metrics), mode=str(mode), folder=str(root))
@@ -272,8 +274,7 @@ def _watch(arguments: argparse.Namespace) -> int:
             why = _why(daemon.signalled, arguments.while_pid)
             around.end(why)
             if arguments.observe:
-                observed = sum(run.observed for run in daemon.runs.values())
-                log.say("observed", f"observed only: {observed} stops were not asked for", stops=observed)
+                _say_observed(log, sum(run.observed for run in daemon.runs.values()))
             if lines:
                 log.say("stopped", f"stopped watching {root}: {why}")
             return HEALTHY
@@ -283,6 +284,10 @@ def _watch(arguments: argparse.Namespace) -> int:
         raise
     except OSError as error:
         raise Complaint(f"{root} cannot be watched: {error}") from None
+
+
+def _say_observed(log: Any, stops: int) -> None:
+    log.say("observed", f"observed only: {stops} stops were not asked for", stops=stops)
 
 
 def _started(root: Path, mode: Any, metrics: Any) -> str:
@@ -297,6 +302,16 @@ def _metrics(arguments: argparse.Namespace) -> Any:
     from checker.service.metrics import Metrics
 
     return Metrics(arguments.metrics_host, arguments.metrics_port)
+
+
+def _alarms(arguments: argparse.Namespace, root: Path) -> Any:
+    """Who tells people, where that is asked for.
+
+    A watch that belongs to one process is mostly that of a single run, which the watch of the whole folder tells of
+    when it has ended: what the environment says is not for it.
+    """
+    environ = os.environ if arguments.while_pid is None else {}
+    return alarm_commands.beside(root, arguments.notify, arguments.limits, environ)
 
 
 def _why(signum: int, pid: int | None) -> str:
@@ -459,6 +474,8 @@ def _kill(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from checker.alarms.fares import failure
+    from checker.alarms.record import Health, served
     from checker.service import alive
     from checker.show import table
     from checker.summary import lines
@@ -475,6 +492,8 @@ def _status(arguments: argparse.Namespace) -> int:
         return HEALTHY
     Console(width=None if sys.stdout.isatty() else 160).print(table(found))
     print(clean(alive.ask(root).text))
+    for failing in (found for found in served(root) if found.health is Health.FAILS):
+        print(clean(failure(failing)))
     return HEALTHY
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import contract
 from checker import limits_check, tomltext
+from checker.alarms.policy import NOTIFY, Notify
 from checker.caution import KILLERS
 from checker.judge import POLICY
 from checker.limits_check import RULE, shipped
@@ -48,6 +49,7 @@ class InForce:
     """What `checker calibrate` wrote about itself; empty for a file made by hand."""
     promotion: policy.Promotion = policy.PROMOTION
     loop: policy.Loop = policy.LOOP
+    notify: Notify = NOTIFY
 
     def sentence(self) -> str:
         """Which limits these are; nothing about the shipped ones."""
