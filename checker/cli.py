@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from checker.agents import commands as agent_commands
 from checker.alarms import commands as alarm_commands
 from checker.clean import clean
 from checker.feed import commands as feed_commands
@@ -119,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--jobs", type=int, metavar="N", help="processes (default: one per core)")
     calibrate.set_defaults(command=_calibrate)
 
-    for group in (registry_commands, feed_commands, service_commands, alarm_commands):
+    for group in (registry_commands, feed_commands, service_commands, alarm_commands, agent_commands):
         group.add_to(commands)
     explain = commands.add_parser("explain", help="what a rule sees, why it matters, how it decides, what to do")
     explain.add_argument("rule", nargs="?", metavar="RULE")
@@ -432,42 +433,10 @@ def _print_replay(found: Any) -> None:
 
 
 def _kill(arguments: argparse.Namespace) -> int:
-    import uuid
+    from checker.request import ask_to_stop
 
-    import contract
-    from checker.enforce import PERSON, Later, ask
-
-    folder = _root(arguments.run)
-    status = contract.StatusFile(folder)
-    try:
-        document = status.read()
-    except (contract.Unreadable, OSError) as error:
-        raise Complaint(f"{error}; nothing was asked") from None
-    if document is None:
-        raise Complaint(f"{folder}: no {contract.STATUS}, so no trainer looks for a request")
-    state = contract.run_state(document)
-    if state is not contract.State.RUNNING:
-        raise Complaint(f"{folder}: the run is {state}; there is nothing to stop")
-    earlier = contract.pending_kill(document)
-    run_id = document.get("run_id")
-    kill = contract.Kill(
-        id=f"person-{uuid.uuid4().hex[:8]}",
-        reason=arguments.reason,
-        requested_by=PERSON,
-        requested_at=contract.now(),
-        run_id=run_id if isinstance(run_id, str) else None,
-    )
-    try:
-        trouble = ask(status, kill)
-    except Later as later:
-        trouble = str(later)
-    if trouble:
-        raise Complaint(f"{folder}: {trouble}")
-    if earlier is not None:
-        print(f"{clean(earlier.requested_by)} had asked already: {clean(earlier.reason)}")
-    else:
-        print(f"asked {clean(folder.name)} to stop; it saves a checkpoint first. The answer appears under `ack` in")
-        print(f"{clean(status.path)}. A watching checker (`checker watch`) forces it when no answer comes.")
+    for line in ask_to_stop(_root(arguments.run), arguments.reason):
+        print(line)
     return HEALTHY
 
 

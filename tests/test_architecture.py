@@ -114,7 +114,7 @@ def test_the_checker_starts_without_torch_numpy_and_extras():
         "sys.meta_path.insert(0, Poison())\n"
         "import checker.cli, checker.daemon, checker.replay, checker.report.pages, checker.report.checklist\n"
         "import checker.service.surround, checker.service.doctor, checker.service.metrics\n"
-        "import checker.alarms.notifier, checker.alarms.send\n"
+        "import checker.alarms.notifier, checker.alarms.send, checker.agents.server\n"
     )
     subprocess.run([sys.executable, "-c", poison], check=True, cwd=ROOT)
 
