@@ -49,13 +49,13 @@ def numbered(events, first=1001):
 class Written:
     """A feed that grows when told."""
 
-    def __init__(self, root):
+    def __init__(self, root, clock=lambda: 0.0):
         root.mkdir(parents=True, exist_ok=True)
-        self.root, self.path, self._next = root, root / contract.EVENTS, 1001
+        self.root, self.path, self._next, self._clock = root, root / contract.EVENTS, 1001, clock
 
     def add(self, *events):
-        lines = numbered(events, self._next)
-        self._next += len(lines)
+        lines = numbered(events, max(self._next, round(self._clock() * 1000)))
+        self._next = lines[-1]["seq"] + 1
         with self.path.open("a") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
         return self

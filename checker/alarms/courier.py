@@ -83,14 +83,16 @@ class Courier:
             return max(0.1, pace.until_free(self.record.sent, now.wall, per_minute))
         if self.extra:
             return self._carry(self.extra[0], [], now)
-        batch = pace.batch(ripe, free)
+        # With the last message that is free for a while goes everything, also what would have had a moment to ripen.
+        batch = pace.batch(self._incidents.open.values() if free == 1 else ripe, free)
         what = text.one(batch[0], self._place) if len(batch) == 1 else text.many(batch, self._place)
         return self._carry(what, batch, now)
 
     def _read(self, now: Moment) -> None:
         try:
             for line in self._reader.read():
-                self._incidents.take(line, now.mono)
+                old = min(max(0.0, now.wall - line["seq"] / 1000), SETTLE)  # who was away lets nobody wait again
+                self._incidents.take(line, now.mono - old)
         except OSError:  # there is no feed yet, or it was deleted; the checker writes it anew
             return
 

@@ -197,7 +197,7 @@ def notifying(root, *arguments):
 
 def test_a_notifier_that_is_killed_is_followed_by_one_that_goes_on_where_it_stood(tmp_path, receiver, channels):
     root, where = tmp_path / "runs", channels(receiver)
-    feed = Written(root).add(alert("before"))  # nobody had asked to be told yet
+    feed = Written(root, time.time).add(alert("before"))  # nobody had asked to be told yet
     first = notifying(root, where)
     feed.add(alert("exp-001"))
     wait_until(lambda: len(receiver.taken) == 1, 20)
@@ -216,7 +216,7 @@ def test_a_notifier_that_is_killed_is_followed_by_one_that_goes_on_where_it_stoo
 
 def test_a_burst_is_a_few_messages(tmp_path, receiver, channels):
     root = tmp_path / "runs"
-    feed = Written(root)
+    feed = Written(root, time.time)
     notifier = notifying(root, channels(receiver))
     feed.add(
         *[event for number in range(500) for event in (alert(f"r-{number}", "crash"), end(f"r-{number}", "crashed"))]
