@@ -121,7 +121,7 @@ class _Served:
         )  # fmt: skip
 
     async def list_runs(self, state: OneState = None, limit: Limit = 20, offset: Offset = 0) -> str:
-        """All runs with state, step, loss and open findings, those that go on first; and whether a checker looks."""
+        """Runs with state, step, loss and open findings, those that changed last first; and whether a checker looks."""
         return await self._threads.answer(partial(self._tools.list_runs, state, limit, offset))
 
     async def status(self, run: Run) -> str:

@@ -81,6 +81,10 @@ def test_a_list_comes_in_pages(root):
     assert len(contract.encode(first)) < 5000
     assert first["checker"] == "nobody watches this folder"
     assert [line["run"] for line in tools.list_runs("killed", 20, 0)["runs"]] == ["zoo/bad"]
+    third = tools.list_runs("completed", 20, 20)
+    assert (len(third["runs"]), third["next_offset"]) == (11, None)
+    os.utime(root / "r-07" / contract.STATUS, (2e9, 2e9))
+    assert tools.list_runs(None, 1, 0)["runs"][0]["run"] == "r-07"
     with pytest.raises(Complaint, match="state weird: no run's; there are: completed, killed"):
         tools.list_runs("weird", 20, 0)
 
