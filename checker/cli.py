@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from checker import launch
+from checker.agents import commands as agent_commands
+from checker.alarms import commands as alarm_commands
 from checker.clean import clean
 from checker.feed import commands as feed_commands
-from checker.formats.commands import add_to as add_formats_to
-from checker.registry.commands import add_to
-from checker.service.commands import add_to as add_service_to
-from checker.service.commands import add_watch_options
+from checker.formats import commands as format_commands
+from checker.registry import commands as registry_commands
+from checker.service import commands as service_commands
 from checker.terms import Complaint
 
 if TYPE_CHECKING:
@@ -39,6 +40,12 @@ _WATCH = (
     "`checker service` prints a unit for it."
 )
 _LIMITS = "a limits file instead of DIR/checker.toml"
+
+
+_GROUPS = (
+    format_commands, launch, registry_commands, feed_commands, service_commands, alarm_commands, agent_commands,
+)  # fmt: skip
+"""Modules that add their commands."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("--poll", type=_positive, default=1.0, metavar="SECONDS", help="look at least this often (1.0)")
     watch.add_argument("--while-pid", type=_pid, metavar="PID", help="end when this process has ended and all is told")
     watch.add_argument("--limits", type=Path, metavar="FILE", help=_LIMITS)
-    add_watch_options(watch)
+    service_commands.add_watch_options(watch)
     watch.set_defaults(command=_watch)
 
     once = commands.add_parser("once", help="judge what is there, write the reports and end")
@@ -122,8 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--jobs", type=int, metavar="N", help="processes (default: one per core)")
     calibrate.set_defaults(command=_calibrate)
 
-    for add in (add_to, add_formats_to, launch.add_to, feed_commands.add_to, add_service_to):
-        add(commands)
+    for group in _GROUPS:
+        group.add_to(commands)
     explain = commands.add_parser("explain", help="what a rule sees, why it matters, how it decides, what to do")
     explain.add_argument("rule", nargs="?", metavar="RULE")
     explain.add_argument("--limits", type=Path, metavar="FILE", help="show the limits as they are in this file")
@@ -251,6 +258,7 @@ def _watch(arguments: argparse.Namespace) -> int:
         with ExitStack() as stack:
             heartbeat = stack.enter_context(only_one(root))
             metrics = _metrics(arguments)
+            alarms = stack.enter_context(_alarms(arguments, root))
             report, summarize = _reporter(root)
             daemon = Daemon(
                 root, mode=mode, limits=limits.limits, poll=arguments.poll,
@@ -266,7 +274,9 @@ def _watch(arguments: argparse.Namespace) -> int:
                     screen = shown.enter_context(Screen())
                     daemon.tell, say = screen.tell, screen.say
                     daemon.after_round = lambda: screen.draw(daemon.runs.values())
-                around = Surroundings(daemon, heartbeat, say, named=arguments.limits, screen=not lines, metrics=metrics)
+                around = Surroundings(
+                    daemon, heartbeat, say, named=arguments.limits, screen=not lines, metrics=metrics, alarms=alarms
+                )
                 daemon.tell(rehearse(root, mode))
                 if lines:
                     say("started", _started(root, mode, metrics), mode=str(mode), folder=str(root))
@@ -274,8 +284,7 @@ def _watch(arguments: argparse.Namespace) -> int:
             why = _why(daemon.signalled, arguments.while_pid)
             around.end(why)
             if arguments.observe:
-                observed = sum(run.observed for run in daemon.runs.values())
-                log.say("observed", f"observed only: {observed} stops were not asked for", stops=observed)
+                _say_observed(log, sum(run.observed for run in daemon.runs.values()))
             if lines:
                 log.say("stopped", f"stopped watching {root}: {why}")
             return HEALTHY
@@ -285,6 +294,10 @@ def _watch(arguments: argparse.Namespace) -> int:
         raise
     except OSError as error:
         raise Complaint(f"{root} cannot be watched: {error}") from None
+
+
+def _say_observed(log: Any, stops: int) -> None:
+    log.say("observed", f"observed only: {stops} stops were not asked for", stops=stops)
 
 
 def _started(root: Path, mode: Any, metrics: Any) -> str:
@@ -299,6 +312,16 @@ def _metrics(arguments: argparse.Namespace) -> Any:
     from checker.service.metrics import Metrics
 
     return Metrics(arguments.metrics_host, arguments.metrics_port)
+
+
+def _alarms(arguments: argparse.Namespace, root: Path) -> Any:
+    """Who tells people, where that is asked for.
+
+    A watch that belongs to one process is mostly that of a single run, which the watch of the whole folder tells of
+    when it has ended: what the environment says is not for it.
+    """
+    environ = os.environ if arguments.while_pid is None else {}
+    return alarm_commands.beside(root, arguments.notify, arguments.limits, environ)
 
 
 def _why(signum: int, pid: int | None) -> str:
@@ -422,48 +445,18 @@ def _print_replay(found: Any) -> None:
 
 
 def _kill(arguments: argparse.Namespace) -> int:
-    import uuid
+    from checker.request import ask_to_stop
 
-    import contract
-    from checker.enforce import PERSON, Later, ask
-
-    folder = _root(arguments.run)
-    status = contract.StatusFile(folder)
-    try:
-        document = status.read()
-    except (contract.Unreadable, OSError) as error:
-        raise Complaint(f"{error}; nothing was asked") from None
-    if document is None:
-        raise Complaint(f"{folder}: no {contract.STATUS}, so no trainer looks for a request")
-    state = contract.run_state(document)
-    if state is not contract.State.RUNNING:
-        raise Complaint(f"{folder}: the run is {state}; there is nothing to stop")
-    earlier = contract.pending_kill(document)
-    run_id = document.get("run_id")
-    kill = contract.Kill(
-        id=f"person-{uuid.uuid4().hex[:8]}",
-        reason=arguments.reason,
-        requested_by=PERSON,
-        requested_at=contract.now(),
-        run_id=run_id if isinstance(run_id, str) else None,
-    )
-    try:
-        trouble = ask(status, kill)
-    except Later as later:
-        trouble = str(later)
-    if trouble:
-        raise Complaint(f"{folder}: {trouble}")
-    if earlier is not None:
-        print(f"{clean(earlier.requested_by)} had asked already: {clean(earlier.reason)}")
-    else:
-        print(f"asked {clean(folder.name)} to stop; it saves a checkpoint first. The answer appears under `ack` in")
-        print(f"{clean(status.path)}. A watching checker (`checker watch`) forces it when no answer comes.")
+    for line in ask_to_stop(_root(arguments.run), arguments.reason):
+        print(line)
     return HEALTHY
 
 
 def _status(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from checker.alarms.fares import failure
+    from checker.alarms.record import Health, served
     from checker.service import alive
     from checker.show import table
     from checker.summary import lines
@@ -480,6 +473,8 @@ def _status(arguments: argparse.Namespace) -> int:
         return HEALTHY
     Console(width=None if sys.stdout.isatty() else 160).print(table(found))
     print(clean(alive.ask(root).text))
+    for failing in (found for found in served(root) if found.health is Health.FAILS):
+        print(clean(failure(failing)))
     return HEALTHY
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import contract
 from checker import limits_check, reading_check, tomltext
+from checker.alarms.policy import NOTIFY, Notify
 from checker.caution import KILLERS
 from checker.formats.format import PLAIN, Reading
 from checker.judge import POLICY
@@ -53,6 +54,7 @@ class InForce:
     """How logs are to be understood where they do not say it themselves."""
     promotion: policy.Promotion = policy.PROMOTION
     loop: policy.Loop = policy.LOOP
+    notify: Notify = NOTIFY
 
     def sentence(self) -> str:
         """Which limits these are; nothing about the shipped ones."""

@@ -7,7 +7,6 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import contract
 from checker.detectors import RULES
 from checker.registry import policy
 from checker.tomltext import written
@@ -64,7 +63,7 @@ def _table_faults(rule: str, table: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def policy_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
-    """What is wrong below `[promotion]` and `[loop]`."""
+    """What is wrong below `[promotion]`, `[loop]` and `[notify]`."""
     for table, usual in policy.TABLES.items():
         found = document.get(table)
         for name, value in found.items() if isinstance(found, dict) else ():
@@ -85,8 +84,8 @@ def policy_value(usual: Any, value: Any, name: str) -> Any:
         ValueError: it is something else.
     """
     if isinstance(usual, str):
-        if value not in contract.TIERS:
-            raise ValueError(f"must be one of {', '.join(contract.TIERS)}")
+        if value not in policy.WORDS[name]:
+            raise ValueError(f"must be one of {', '.join(policy.WORDS[name])}")
         return value
     return _taken(value, usual, name)
 

@@ -26,10 +26,11 @@ _TAIL = 1 << 16
 
 def lines(root: Path) -> list[Line]:
     """One line per run folder at or below `root`."""
-    return [_line(folder, folder.name if folder == root else str(folder.relative_to(root))) for folder in folders(root)]
+    return [line(folder, folder.name if folder == root else str(folder.relative_to(root))) for folder in folders(root)]
 
 
-def _line(folder: Path, name: str) -> Line:
+def line(folder: Path, name: str) -> Line:
+    """The line of one run, which is called `name`."""
     status = Status(folder)
     status.refresh()
     document = status.document

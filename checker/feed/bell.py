@@ -49,6 +49,10 @@ class Bell(FileSystemEventHandler):
         self._rung.wait(max(0.0, seconds))
         self._rung.clear()
 
+    def ring(self) -> None:
+        """Wakes whoever waits; safe in a signal handler."""
+        self._rung.set()
+
     def dispatch(self, event: FileSystemEvent) -> None:  # noqa: ARG002  # that there was one is all that it says
         self._rung.set()
 

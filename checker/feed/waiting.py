@@ -98,8 +98,15 @@ class _Sight:
 class Wait:
     """One call of `checker wait`."""
 
-    def __init__(self, folder: Path, *, since: int | None = None, warn: Callable[[str], None] = lambda _: None) -> None:
-        self.folder, self._warn = folder, warn
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        since: int | None = None,
+        warn: Callable[[str], None] = lambda _: None,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.folder, self._warn, self._given_up = folder, warn, given_up
         self._above = (folder.absolute(), *folder.absolute().parents[:DEPTH])
         self._status = Status(folder)
         self._account = Account(folder / contract.FINDINGS, since)
@@ -117,7 +124,7 @@ class Wait:
                 bell = self._listen(bell)
                 sight = self._look()
                 event = self._event(sight, end_only=end_only)
-                if event is not None or deadline.passed:
+                if event is not None or deadline.passed or self._given_up():
                     break
                 self._say_who_watches(sight)
                 bell.wait(deadline.at_most(SOON if sight.over else POLL))

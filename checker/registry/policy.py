@@ -1,9 +1,15 @@
-"""What a promotion and a loop of experiments are measured by. In `checker.toml`: `[promotion]` and `[loop]`."""
+"""What a promotion and a loop of experiments are measured by. In `checker.toml`: `[promotion]` and `[loop]`.
+
+All tables of that file that are no limits of rules are called here, with the words that a key of text may have.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+
+import contract
+from checker.alarms.policy import NOTIFY, SEVERITIES
 
 
 @dataclass(frozen=True)
@@ -40,4 +46,6 @@ class Loop:
 PROMOTION = Promotion()
 LOOP = Loop()
 
-TABLES: dict[str, Any] = {"promotion": PROMOTION, "loop": LOOP}
+TABLES: dict[str, Any] = {"promotion": PROMOTION, "loop": LOOP, "notify": NOTIFY}
+
+WORDS = {"stop_on_tier": contract.TIERS, "min_severity": SEVERITIES}

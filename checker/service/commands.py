@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from checker.alarms.commands import add_watch_option
 from checker.terms import Complaint
 
 LOCAL = "127.0.0.1"
@@ -52,6 +53,7 @@ def add_watch_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metrics-port", type=_port, metavar="PORT", help="serve metrics for Prometheus (0: any port)")
     parser.add_argument("--metrics-host", default=LOCAL, metavar="HOST", help=f"where they are served ({LOCAL})")
+    add_watch_option(parser)
 
 
 def _port(text: str) -> int:
@@ -90,12 +92,16 @@ def _service(arguments: argparse.Namespace) -> int:
     if arguments.metrics_port is not None:
         options += ["--metrics-port", str(arguments.metrics_port)]
         options += ["--metrics-host", arguments.metrics_host] if arguments.metrics_host != LOCAL else []
+    for where in arguments.notify:
+        if not os.path.isfile(where):
+            raise Complaint("--notify: a unit can be read by everybody; write the URL into a file, and name that")
+        options += ["--notify", os.path.abspath(where)]
     path = os.environ.get("PYTHONPATH")
     unit = Unit(
         root=root,
         options=options,
         user=(arguments.user or getpass.getuser()) if arguments.system else None,
-        network=arguments.metrics_port is not None,
+        network=arguments.metrics_port is not None or bool(arguments.notify),
         environment={"PYTHONPATH": os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))} if path else {},
     )
     sys.stdout.write(unit.text())

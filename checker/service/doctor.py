@@ -44,6 +44,7 @@ FOLDER: dict[str, Callable[[Place], Answer]] = {
     "runs": about.readable,
     "owners": about.owners,
     "watched": about.watched,
+    "alarms": about.alarms,
     "rehearsal": about.rehearsal,
 }
 

@@ -20,6 +20,7 @@ from checker.terms import Notice
 from checker.wording import count
 
 if TYPE_CHECKING:
+    from checker.alarms.beside import Beside
     from checker.run import Run
     from checker.service.metrics import Metrics
 
@@ -46,8 +47,10 @@ class Surroundings:
         named: Path | None = None,
         screen: bool = False,
         metrics: Metrics | None = None,
+        alarms: Beside | None = None,
     ) -> None:
         self._daemon, self._heartbeat, self._say, self._named, self._metrics = daemon, heartbeat, say, named, metrics
+        self._alarms = alarms
         self._notify = Notify()
         self._next_sign = 0.0
         self._looked = False
@@ -91,6 +94,9 @@ class Surroundings:
         if self._looked and not self._notify.is_ready:
             self._notify.ready(self._standing())
         self._notify.status(self._standing)
+        if self._alarms is not None:
+            for text, severity in self._alarms.look():
+                self._say("alarms", text, severity)
         if self._hangup.asked:
             self._hangup.asked = False
             self._reload()
@@ -140,6 +146,8 @@ class Surroundings:
                 outcome, again = "taken", daemon.reload(found.limits, found.reading)
                 judging = f"judging {count(again, 'run')} again from the first row"
                 text = f"{found.sentence() or 'the shipped limits'}; {judging}"
+        if self._alarms is not None:
+            self._alarms.reload()
         self._say("reloaded" if outcome != "refused" else "refused", text, severity)
         if self._metrics is not None:
             self._metrics.reloaded(outcome)

@@ -56,7 +56,7 @@ class Unit:
     user: str | None = None
     """Whose processes it watches, for a unit of the system; None for one of the user's own manager."""
     network: bool = False
-    """Whether it serves metrics."""
+    """Whether it serves metrics, or tells people."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property

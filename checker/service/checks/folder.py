@@ -15,6 +15,8 @@ from typing import NamedTuple, Self
 
 import contract
 from checker import limits, process
+from checker.alarms import fares, record
+from checker.alarms.record import Health
 from checker.events import Life
 from checker.finding import Severity
 from checker.mounts import Mount, mount
@@ -220,6 +222,19 @@ def watched(place: Place) -> Answer:
         going = f"{count(len(place.live), 'run')} go{'es' if len(place.live) == 1 else ''} on"
         return warn(f"{answer.text}, and {going}", todo)
     return ok(answer.text, todo) if last is None or last.ended else warn(answer.text, todo)
+
+
+def alarms(place: Place) -> Answer:
+    """Whether people are told, and whether that gets through."""
+    served = list(record.served(place.root))
+    failing = [found for found in served if found.health is Health.FAILS]
+    if failing:
+        todo = "checker notify DIR WHERE --test shows whether a channel works; what waits is sent when it does again"
+        return warn("; ".join(fares.failure(found) for found in failing), todo)
+    if not served:
+        return ok(f"nobody is told by message (checker watch {_quoted(place.root)} --notify WHERE would)")
+    told = {Health.NEW: "nothing sent yet", Health.WORKS: "the last message got through"}
+    return ok(", ".join(f"{found.channel}: {told[found.health]}" for found in served))
 
 
 def configuration(place: Place) -> Answer:
