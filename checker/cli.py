@@ -191,6 +191,13 @@ def _limits(
     return found.limits
 
 
+def _sweep_policy(root: Path, named: Path | None) -> Any:
+    """What `[sweep]` says in the limits that `_limits` has found sound."""
+    from checker import limits
+
+    return limits.in_force(root, named).sweep
+
+
 def _root(folder: Path) -> Path:
     if not folder.exists():
         raise Complaint(f"{folder}: no such folder")
@@ -254,7 +261,7 @@ def _watch(arguments: argparse.Namespace) -> int:
                 root, mode=mode, limits=limits, poll=arguments.poll,
                 on_change=counted(report, metrics), on_changes=summarize,
             )  # fmt: skip
-            daemon.feed = Feed(root)
+            daemon.feed, daemon.sweeps.policy = Feed(root), _sweep_policy(root, arguments.limits)
             daemon.catch_signals()
             over, say = _ending(daemon, arguments.while_pid), log.say
             with ExitStack() as shown:
@@ -328,11 +335,13 @@ def _ending(daemon: Any, pid: int | None) -> Callable[[], bool]:
 
 def _once(arguments: argparse.Namespace) -> int:
     from contextlib import ExitStack
+    from itertools import chain
 
     from checker.daemon import Held, judge_once, only_one
     from checker.feed.feed import Feed
     from checker.finding import Severity
     from checker.show import line
+    from checker.sweeps import Sweeps
     from checker.terms import Mode, Notice
     from checker.wording import count
 
@@ -348,10 +357,13 @@ def _once(arguments: argparse.Namespace) -> int:
         report, summarize = _reporter(root)
         feed = Feed(root)
         runs, notices = judge_once(root, mode=Mode.JUDGE, on_change=report, limits=limits, feed=feed)
+        sweeps = Sweeps(root, Mode.JUDGE, tell=notices.extend, feed=lambda: feed)
+        for run in runs:
+            sweeps.arrived(run.folder)
+        for _ in chain(sweeps.steps(), summarize()):
+            pass
         notices += [Notice("checker", trouble, Severity.WARNING) for trouble in feed.keep()]
         feed.close()
-        for _ in summarize():
-            pass
     if not runs and not notices:
         raise Complaint(f"{root}: no run folders (none with metrics.jsonl, training_status.json or experiment.json)")
     for notice in notices:

@@ -23,6 +23,9 @@ from checker.finding import Finding
 PERSON = "person via checker"
 """Who asks when somebody says `checker kill`: the checker then also sees to it that it happens."""
 
+SWEEP = "sweep"
+"""The rule in the name of which runs are stopped whose siblings have failed alike; no rule of their own."""
+
 POISONED = ("nonfinite", "hidden_nan")
 """Rules after which the weights are worth nothing: no checkpoint may take the place of a good one."""
 
@@ -152,6 +155,11 @@ class Pursuit:
     """The time of the row that the finding came with, by the trainer's clock."""
     started_at: float | None = None
     """When the process had started that the finding is about, if a look at the status led to it."""
+
+    @property
+    def from_outside(self) -> bool:
+        """Nothing in the run's own rows stands behind it: a person has asked, or its siblings have failed alike."""
+        return self.rule is None or self.id == self.kill.id
 
     @property
     def ended(self) -> bool:

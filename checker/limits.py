@@ -48,6 +48,7 @@ class InForce:
     """What `checker calibrate` wrote about itself; empty for a file made by hand."""
     promotion: policy.Promotion = policy.PROMOTION
     loop: policy.Loop = policy.LOOP
+    sweep: policy.Sweep = policy.SWEEP
 
     def sentence(self) -> str:
         """Which limits these are; nothing about the shipped ones."""

@@ -134,7 +134,8 @@ class Surroundings:
             text = "\n".join(["new limits refused; those in force stay", *faults])
         else:
             self._refused, severity = "", Severity.INFO
-            if found.limits == (daemon.limits or {}):
+            daemon.sweeps.policy, before = found.sweep, daemon.sweeps.policy
+            if found.limits == (daemon.limits or {}) and found.sweep == before:
                 outcome, text = "unchanged", "limits read again: they are as they were"
             else:
                 outcome, again = "taken", daemon.reload(found.limits)
