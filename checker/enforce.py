@@ -23,9 +23,6 @@ from checker.finding import Finding
 PERSON = "person via checker"
 """Who asks when somebody says `checker kill`: the checker then also sees to it that it happens."""
 
-SWEEP = "sweep"
-"""The rule in the name of which runs are stopped whose siblings have failed alike; no rule of their own."""
-
 POISONED = ("nonfinite", "hidden_nan")
 """Rules after which the weights are worth nothing: no checkpoint may take the place of a good one."""
 

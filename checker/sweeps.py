@@ -19,7 +19,7 @@ import contract
 from checker import enforce, journal
 from checker.feed import lines
 from checker.feed.feed import Feed
-from checker.finding import Severity
+from checker.finding import SWEEP, Severity
 from checker.registry import alike, policy
 from checker.registry.catalog import Entry, each
 from checker.registry.record import config_of
@@ -179,7 +179,7 @@ class Sweeps:
     def _say(self, folder: Path, kept: _Journal, sweep: str, group: alike.Alike) -> None:
         text = alike.sentence(group)
         kept.write(lines.ALIKE, {**_about(sweep, group), "summary": text})
-        self._tell([Notice(self._name(folder, sweep), text, Severity.WARNING, enforce.SWEEP, lines.ALIKE)])
+        self._tell([Notice(self._name(folder, sweep), text, Severity.WARNING, SWEEP, lines.ALIKE)])
 
     def _order(
         self, folder: Path, kept: _Journal, sweep: str, group: alike.Alike, only: tuple[contract.Setting, ...]
@@ -196,7 +196,7 @@ class Sweeps:
         content = {**_about(sweep, group), "act": act, "only": [asdict(one) for one in only], "summary": reason}
         entry = kept.write(lines.HALT, {"id": _short(f"{sweep} {group.failure}"), **content}, sync=True)
         said = "would stop" if act == OBSERVED else "stop requested"
-        self._tell([Notice(self._name(folder, sweep), f"{said}: {reason}", Severity.INFO, enforce.SWEEP, lines.HALT)])
+        self._tell([Notice(self._name(folder, sweep), f"{said}: {reason}", Severity.INFO, SWEEP, lines.HALT)])
         self._carry_out(folder, kept, _halt(entry))
 
     def _carry_out(self, folder: Path, kept: _Journal, halt: Halt) -> None:
@@ -209,7 +209,7 @@ class Sweeps:
                 id=halt.id,
                 sweep=halt.sweep,
                 reason=halt.reason,
-                rule=enforce.SWEEP,
+                rule=SWEEP,
                 requested_by="checker",
                 requested_at=contract.now(),
                 only=halt.only,
@@ -230,9 +230,9 @@ class Sweeps:
             concerned = all(setting.met(record.config) for setting in halt.only)
             anew = concerned and _failing(run) is None and not self._taken_back(run, halt)
             kill = contract.Kill(
-                id=f"{enforce.SWEEP}-{_short(f'{halt.id} {run.folder.name}')}",
+                id=f"{SWEEP}-{_short(f'{halt.id} {run.folder.name}')}",
                 reason=halt.reason,
-                rule=enforce.SWEEP,
+                rule=SWEEP,
                 requested_by="checker",
                 requested_at=contract.now(),
                 grace_seconds=enforce.GRACE,

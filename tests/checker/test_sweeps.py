@@ -11,7 +11,7 @@ import contract
 from checker.daemon import Daemon
 from checker.feed.feed import Feed, written
 from checker.registry.policy import Sweep
-from checker.report import checklist
+from checker.report import checklist, pages
 from checker.terms import Mode
 
 
@@ -238,6 +238,19 @@ def test_what_is_like_the_failed_ones_is_asked_to_stop_and_nobody_else(root):
     assert (note.concerns({"lr": 0.5}), note.concerns({"lr": 0.1}), note.rule) == (True, False, "sweep")
     assert [line["act"] for line in root.fed("halt")] == ["requested"]
     assert [line["run"] for line in root.fed("act")] == [doomed.path.name]
+
+
+def test_its_report_says_why_it_was_stopped(root):
+    root.bad(4)
+    left = root.run()
+    root.watch(stop_after=4)
+    left.status("killed", process=gone_process(), ack={"id": left.document()["kill"]["id"], "at": "x", "step": 9})
+    root.rounds()
+    run = root.daemon.runs[left.path]
+    pages.write(run.folder, run.case, status=run.document, experiment=run.experiment, acts=run.acts, unreadable=[])
+    page = (left.path / contract.DIAGNOSIS).read_text()
+    assert "The run is over: killed. It was asked to stop by checker: 4 of 5 runs failed alike (nonfinite of" in page
+    assert root.fed("end")[-1]["summary"].startswith("killed at step")
 
 
 def test_one_sound_sibling_with_the_same_settings_spares_the_rest(root):

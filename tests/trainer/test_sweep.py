@@ -13,6 +13,7 @@ from processes import ROOT, program, wait_until
 
 import contract
 from trainer.cli import main
+from trainer.sweep.asking import ask
 from trainer.sweep.begun import step
 from trainer.sweep.job import Job
 from trainer.sweep.plan import Plan, new_id, plain_name
@@ -78,6 +79,21 @@ def test_only_what_was_cut_off_is_gone_on_with(tmp_path, document, option, code)
     log.write_text(f"a warning of some library\nexp-001 -> {folder} (cpu, 5 steps)\n")
     todo = step(Plan(tmp_path / "zoo", tmp_path, id="s"), Job(tmp_path / "a.toml", log, tmp_path))
     assert (todo.code, todo.command[-1] if todo.command else None) == (code, option)
+
+
+def test_a_run_that_is_only_going_on_is_asked_once_it_does(tmp_path):
+    folder, log = tmp_path / "exp-001", tmp_path / "a.log"
+    job = Job(tmp_path / "a.toml", log, tmp_path)
+    assert not ask(job, "SIGTERM")
+    folder.mkdir()
+    log.write_text(f"exp-001 -> {folder} (cpu, 5 steps)\n")
+    assert not ask(job, "SIGTERM")
+    (folder / contract.STATUS).write_text(json.dumps({"state": "killed", "run_id": "r1", **SIGNALLED}))
+    assert not ask(job, "SIGTERM")  # that was the attempt before
+    (folder / contract.STATUS).write_text(json.dumps({"state": "running", "run_id": "r2"}))
+    assert ask(job, "SIGTERM")
+    assert (status(folder)["kill"]["run_id"], status(folder)["kill"]["requested_by"]) == ("r2", "trainer sweep")
+    assert ask(job, "SIGTERM")
 
 
 def test_what_has_no_folder_is_begun_and_what_is_pending_is_run(tmp_path):

@@ -12,7 +12,7 @@ ASKER = "trainer sweep"
 
 
 def ask(job: Job, reason: str) -> bool:
-    """Asks the run of a job to stop; False while there is nothing yet that could be asked."""
+    """Asks the run of a job to stop; False while nobody is there yet to be asked, be it that a run is only going on."""
     folder, document = job.folder(), job.status()
     if folder is None or document is None:
         return False
@@ -26,9 +26,8 @@ def ask(job: Job, reason: str) -> bool:
     )
     status = StatusFile(folder)
     try:
-        request_kill(status, kill)
+        return request_kill(status, kill)
     except (StatusBusy, FileNotFoundError):
         return False
     finally:
         status.close()
-    return True
