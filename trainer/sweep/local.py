@@ -86,7 +86,7 @@ def _start(job: Job, plan: Plan, running: _Running) -> None:
     if todo.command is None:
         job.code = todo.code
         return
-    threads = str(max(1, (os.cpu_count() or 1) // (plan.jobs or 1)))
+    threads = str(max(1, _cores() // (plan.jobs or 1)))
     job.start()
     with job.log.open("ab") as output:
         running[job] = subprocess.Popen(  # noqa: S603 - this program itself
@@ -96,6 +96,11 @@ def _start(job: Job, plan: Plan, running: _Running) -> None:
             env={**os.environ, "OMP_NUM_THREADS": threads, "PYTHONUTF8": "1", SWEEP: plan.id},
             start_new_session=True,  # Ctrl-C reaches the runs once, through us: twice would mean "now"
         )
+
+
+def _cores() -> int:
+    """Processors that this process may use: of a large machine a batch job has a few."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _pass_on(signum: int, running: _Running, asked: dict[Job, None], *, by_file: bool) -> None:
