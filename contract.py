@@ -57,6 +57,8 @@ EVENTS = "events.jsonl"
 """In the folder that a checker watches: what happened to any run below it, for whoever waits outside."""
 WATCHER = ".checker.lock"
 """In the folder that a checker watches: held by it, and saying who it is."""
+SWEEP = "TRAINER_SWEEP"
+"""The environment variable that says which sweep a run belongs to; whoever makes the `experiment.json` copies it."""
 
 
 def rank_file(rank: int) -> str:
@@ -424,6 +426,8 @@ class Experiment:
     budget: Mapping[str, float] = field(default_factory=dict)
     """`wall_minutes`, `steps`, `tokens`: ceilings that the checker enforces."""
     tags: Sequence[str] = ()
+    sweep: str = ""
+    """The sweep that it belongs to; runs of one sweep lie side by side in one folder."""
     schedule: Mapping[str, Any] = field(default_factory=dict)
     """The declared learning rate: `kind`, `peak_lr`, `warmup_steps`, `decay_steps`, `final_lr`."""
     total_steps: int | None = None
@@ -519,7 +523,7 @@ def _is_number(value: object) -> bool:
 _Kind = tuple[Callable[[object], bool], str]
 
 _KINDS: dict[str, _Kind] = {
-    **dict.fromkeys(("id", "name", "parent", "hypothesis", "rationale", "created_at"), (_is_text, "a text")),
+    **dict.fromkeys(("id", "name", "parent", "hypothesis", "rationale", "created_at", "sweep"), (_is_text, "a text")),
     **dict.fromkeys(("config", "tiers", "budget", "schedule", "fingerprints"), (_is_object, "an object")),
     "metric": (_is_object, "an object with name and direction"),
     "tags": (_are_texts, "a list of texts"),
@@ -537,6 +541,110 @@ _INSIDE: dict[str, tuple[tuple[str, ...], Callable[[object], bool], str]] = {
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+# ------------------------------------------------------------------------------------------- what is left of a sweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What some runs have in common: a setting, by its dotted key, that is one value, or a number on one side of it."""
+
+    key: str
+    how: str
+    """`=`, `>=` or `<=`."""
+    value: Any
+
+    @classmethod
+    def parse(cls, document: object) -> Self:
+        """The setting in `document`; one that cannot be understood is met by no configuration."""
+        known = document if isinstance(document, Mapping) else {}
+        return cls(key=str(known.get("key")), how=str(known.get("how")), value=known.get("value"))
+
+    def met(self, config: Mapping[str, Any]) -> bool:
+        """Whether a configuration, nested or with dotted keys, has the setting."""
+        found, here = _setting_in(config, self.key)
+        if not here:
+            return False
+        if self.how == "=":
+            return same_setting(found, self.value)
+        if not (is_setting_number(found) and is_setting_number(self.value)):
+            return False
+        return bool((self.how == ">=" and found >= self.value) or (self.how == "<=" and found <= self.value))
+
+
+def _setting_in(config: Mapping[str, Any], key: str) -> tuple[Any, bool]:
+    """What stands under a dotted key, and whether there is such a key."""
+    if key in config:
+        return config[key], True
+    at: Any = config
+    for part in key.split("."):
+        if not isinstance(at, Mapping) or part not in at:
+            return None, False
+        at = at[part]
+    return at, True
+
+
+def is_setting_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def same_setting(one: Any, other: Any) -> bool:
+    """Whether two settings are one: 1 and 1.0 are, true and 1 are not, and a list is one however it is held."""
+    if is_setting_number(one) and is_setting_number(other):
+        return math.isclose(one, other, rel_tol=1e-9)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same_setting, one, other))
+    return type(one) is type(other) and bool(one == other)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepStop:
+    """`stop-SWEEP.json` beside the runs of a sweep: while it lies there, nothing that it concerns is begun any more."""
+
+    id: str
+    sweep: str
+    reason: str
+    rule: str | None = None
+    requested_by: str = "person"
+    requested_at: str | None = None
+    only: Sequence[Setting] = ()
+    """It concerns the runs that have all of these; without any it concerns every run of the sweep."""
+    v: int = FORMAT
+
+    def concerns(self, config: Mapping[str, Any]) -> bool:
+        return all(setting.met(config) for setting in self.only)
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any], sweep: str) -> Self:
+        """The note in `document`; one made by hand may hold as little as a `reason`, or nothing."""
+        texts = ("id", "reason", "rule", "requested_by", "requested_at")
+        known = {key: document[key] for key in texts if isinstance(document.get(key), str)}
+        only = document.get("only")
+        settings = tuple(map(Setting.parse, only if isinstance(only, list) else [only])) if only else ()
+        return cls(**{"id": "hand", "reason": "no reason given", **known}, sweep=sweep, only=settings)
+
+
+def sweep_stop_file(folder: Path, sweep: str) -> Path | None:
+    """Where the note lies that stops a sweep whose runs lie in `folder`; None when its id is no name for a file."""
+    return folder / f"stop-{sweep}.json" if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", sweep) else None
+
+
+def sweep_stop(folder: Path, sweep: str) -> SweepStop | None:
+    """The note that stops a sweep, or None. An empty file stops it as a whole, and so does one that cannot be read."""
+    path = sweep_stop_file(folder, sweep)
+    try:
+        data = read_plain(path)[0] if path else None
+    except FileNotFoundError:
+        return None
+    except (OSError, Unreadable) as error:
+        return SweepStop(id="hand", sweep=sweep, reason=str(error))
+    if data is None:
+        return None
+    try:
+        return SweepStop.parse(decode_object(data, str(path)) if data.strip() else {}, sweep)
+    except Unreadable as error:
+        return SweepStop(id="hand", sweep=sweep, reason=str(error))
 
 
 # ------------------------------------------------------------------------------------------------ a person's notes

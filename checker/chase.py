@@ -111,6 +111,20 @@ class Chase:
         if not known:
             self._did(pursuit, Did.REQUESTED, f"a person asked: {pursuit.kill.reason}")
 
+    def give_up(self, kill: contract.Kill, past: journal.Past) -> bool:
+        """Opens the pursuit of a run that is to stop for what happened to its siblings, or takes it up again.
+
+        A folder is asked once for one reason: who resumes its run afterwards has looked at it.
+
+        Returns:
+            Whether it is a new one.
+        """
+        if self.mode is Mode.JUDGE or any(pursuit.id == kill.id for pursuit in self.pursuits):
+            return False
+        kill = replace(kill, run_id=self.status.run_id)
+        self._resume(Pursuit(kill.id, kill, kill.rule, process=self.status.process), past)
+        return True
+
     def _resume(self, pursuit: Pursuit, past: journal.Past) -> None:
         acts = [(act, self._ago(act)) for act in past.acts_on(pursuit.id)]
         enforce.resume(pursuit, acts, self.now, observe=self.mode is Mode.OBSERVE)
@@ -174,9 +188,7 @@ class Chase:
         if pursuit.forced and self.now - self._listed >= _LISTED_SECONDS:
             self._list_workers(pursuit)
         episode = case.episodes.get(pursuit.rule or "")
-        ended = pursuit.rule is not None and pursuit.id not in true
-        if pursuit.rule is not None and pursuit.id == pursuit.kill.id:  # a person's request that names a rule
-            ended = False
+        ended = not pursuit.from_outside and pursuit.id not in true
         stale = enforce.stale(pursuit, seconds(document.get("started_at")))
         foreign = enforce.foreign(pursuit, self.status.run_id, named)
         return enforce.Seen(
@@ -186,7 +198,7 @@ class Chase:
             standing=contract.pending_kill(document) is not None,
             acked=answer is not None and answer[0] in {pursuit.kill.id, asked.id if asked else None},
             life=life,
-            sure=pursuit.rule is None or (episode is not None and episode.since_sure is not None),
+            sure=pursuit.from_outside or (episode is not None and episode.since_sure is not None),
             over=ended or stale,
             asked=asked is not None
             and asked.id == pursuit.kill.id
@@ -265,7 +277,8 @@ class Chase:
 
     def _request(self, pursuit: Pursuit, case: Case) -> tuple[Did, str]:
         if Did.LOOKED_AGAIN not in pursuit.done:
-            self._did(pursuit, Did.LOOKED_AGAIN, f"still so at row {case.history.index}")
+            why = pursuit.kill.reason if pursuit.from_outside else f"still so at row {case.history.index}"
+            self._did(pursuit, Did.LOOKED_AGAIN, why)
         pursuit.kill = replace(pursuit.kill, run_id=self.status.run_id)
         pursuit.process, pursuit.ranks = self.status.process, self._ranks()
         standing = contract.Kill.parse(self.status.document.get("kill"))

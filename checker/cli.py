@@ -264,7 +264,7 @@ def _watch(arguments: argparse.Namespace) -> int:
                 root, mode=mode, limits=limits.limits, poll=arguments.poll,
                 on_change=counted(report, metrics), on_changes=summarize,
             )  # fmt: skip
-            daemon.feed, daemon.logs = Feed(root), limits.reading
+            daemon.feed, daemon.logs, daemon.sweeps.policy = Feed(root), limits.reading, limits.sweep
             daemon.catch_signals()
             over, say = _ending(daemon, arguments.while_pid), log.say
             with ExitStack() as shown:
@@ -353,11 +353,13 @@ def _ending(daemon: Any, pid: int | None) -> Callable[[], bool]:
 
 def _once(arguments: argparse.Namespace) -> int:
     from contextlib import ExitStack
+    from itertools import chain
 
     from checker.daemon import Held, judge_once, only_one
     from checker.feed.feed import Feed
     from checker.finding import Severity
     from checker.show import line
+    from checker.sweeps import Sweeps
     from checker.terms import Mode, Notice
     from checker.wording import count
 
@@ -375,10 +377,13 @@ def _once(arguments: argparse.Namespace) -> int:
         runs, notices = judge_once(
             root, mode=Mode.JUDGE, on_change=report, limits=limits.limits, reading=limits.reading, feed=feed
         )
+        sweeps = Sweeps(root, Mode.JUDGE, tell=notices.extend, feed=lambda: feed)
+        for run in runs:
+            sweeps.arrived(run.folder)
+        for _ in chain(sweeps.steps(), summarize()):
+            pass
         notices += [Notice("checker", trouble, Severity.WARNING) for trouble in feed.keep()]
         feed.close()
-        for _ in summarize():
-            pass
     if not runs and not notices:
         raise Complaint(f"{root}: no run folders (none with a log that is understood; `checker formats` lists them)")
     for notice in notices:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,6 +28,7 @@ from checker.places import DEPTH, FOLDER, ROWS, folders, gone, is_run
 from checker.reports import Reports
 from checker.run import BEAT, Run
 from checker.service.heartbeat import Heartbeat
+from checker.sweeps import Sweeps
 from checker.terms import Mode, Moment, Notice
 from checker.watch import Alarm
 
@@ -125,7 +127,17 @@ class Daemon:
         """How long the last round took, without its wait."""
         self.signalled = 0
         """The signal that ended the loop."""
-        self.reports = Reports(on_change, on_changes, self._while_reporting)
+        self.sweeps = Sweeps(
+            root,
+            mode,
+            tell=lambda notices: self.tell(notices),  # noqa: PLW0108 - it may be another one by then
+            feed=lambda: self.feed,
+            runs=self.runs.values,
+            stop=self._give_up,
+        )
+        self.reports = Reports(
+            self._with_siblings(on_change), lambda: chain(self.sweeps.steps(), on_changes()), self._while_reporting
+        )
         self._agenda = Agenda[Run]()
         self._census = Census[Run]()
         self._arrivals: dict[Path, None] = {}
@@ -313,6 +325,7 @@ class Daemon:
         if folder not in self._cleared:
             self._cleared.add(folder)
             leftovers.clear(folder)
+        self.sweeps.arrived(folder)
         if folder not in self._asleep and reported(folder, self.feed):
             self._asleep.add(folder)
             self.alarm.rest(folder)
@@ -349,6 +362,7 @@ class Daemon:
     def _drop(self, run: Run) -> None:
         """Forgets a run."""
         self.runs.pop(run.folder, None)
+        self.sweeps.gone(run.folder)
         self.reports.forget(run)
         self._agenda.drop(run)
         self._census.note(run, None, run.life)
@@ -388,6 +402,20 @@ class Daemon:
                 self._plan(run, moment, beat=beat)
             if beat or run.urgent or run.progressed:
                 self.reports.note(run)
+
+    def _give_up(self, run: Run, kill: contract.Kill, anew: bool) -> None:
+        """Wishes to stop a run for what happened to its siblings; its next turn is due at once."""
+        if run.give_up(kill, anew=anew):
+            self._agenda.plan(run, 0.0)
+
+    def _with_siblings(self, write: Callable[[Run], None]) -> Callable[[Run], None]:
+        """`write`, and what the news about a run means for the others."""
+
+        def both(run: Run) -> None:
+            self.sweeps.reported(run)
+            write(run)
+
+        return both
 
     def _plan(self, run: Run, moment: Moment, *, beat: bool | None) -> None:
         """Sees to it that the run has its next turn in time."""

@@ -154,6 +154,11 @@ class Pursuit:
     """When the process had started that the finding is about, if a look at the status led to it."""
 
     @property
+    def from_outside(self) -> bool:
+        """Nothing in the run's own rows stands behind it: a person has asked, or its siblings have failed alike."""
+        return self.rule is None or self.id == self.kill.id
+
+    @property
     def ended(self) -> bool:
         return not ENDS.isdisjoint(self.done)
 

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
 
+SWEEP = "sweep"
+"""In the name of this runs are stopped whose siblings have failed alike; it is no rule of their own."""
+
 
 class Severity(StrEnum):
     INFO = "info"

@@ -55,6 +55,7 @@ class InForce:
     promotion: policy.Promotion = policy.PROMOTION
     loop: policy.Loop = policy.LOOP
     notify: Notify = NOTIFY
+    sweep: policy.Sweep = policy.SWEEP
 
     def sentence(self) -> str:
         """Which limits these are; nothing about the shipped ones."""

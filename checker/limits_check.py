@@ -63,7 +63,7 @@ def _table_faults(rule: str, table: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def policy_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
-    """What is wrong below `[promotion]`, `[loop]` and `[notify]`."""
+    """What is wrong below the tables of policies."""
     for table, usual in policy.TABLES.items():
         found = document.get(table)
         for name, value in found.items() if isinstance(found, dict) else ():
@@ -87,6 +87,8 @@ def policy_value(usual: Any, value: Any, name: str) -> Any:
         if value not in policy.WORDS[name]:
             raise ValueError(f"must be one of {', '.join(policy.WORDS[name])}")
         return value
+    if name == "stop_after_alike" and value == 1:
+        raise ValueError("must be 0 (never) or at least 2: one run is like no other")
     return _taken(value, usual, name)
 
 

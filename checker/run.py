@@ -271,6 +271,25 @@ class Run:
             self.reading, self.tail = reading, source.log_of(self.folder, reading)
         self.limits, self._outdated = limits, True
 
+    def give_up(self, kill: contract.Kill, *, anew: bool) -> bool:
+        """Wishes to stop the run for what happened to its siblings; it is asked in its next turn, as any doomed run.
+
+        Args:
+            kill: the request.
+            anew: whether it may be asked, if it never was: it must run then. What an earlier checker has begun is
+                brought to its end.
+
+        Returns:
+            Whether there is something to be done.
+        """
+        if self.behind:
+            return False
+        begun = any(act.get("act") == Did.REQUESTED for act in self._past.acts_on(kill.id))
+        running = self.state is contract.State.RUNNING and self.life is not Life.GONE
+        if begun or (anew and running):
+            return self.chase.give_up(kill, self._past)
+        return False
+
     def close(self) -> None:
         self.status.file.close()
 

@@ -142,9 +142,36 @@ def _abort(options: argparse.Namespace) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from trainer.sweep import sweep  # noqa: PLC0415 - no work before it is asked for
+    from trainer.sweep import slurm  # noqa: PLC0415 - no work before it is asked for
+    from trainer.sweep.plan import Plan, new_id  # noqa: PLC0415 - as the rest
 
-    return sweep(options.folder, options.experiments or EXPERIMENTS, options.jobs, options.settings)
+    _check_engine(options)
+    named = options.id or ("sweep" if options.slurm else new_id(options.folder))
+    plan = Plan(options.folder, options.experiments or EXPERIMENTS, options.jobs, options.settings, named)
+    if options.slurm:
+        resources = slurm.Resources(options.time, options.partition, options.gpus_per_run, options.cpus_per_run)
+        print(slurm.script(plan, resources, options.id), end="")
+        return Exit.FINISHED
+    if options.ray:
+        from trainer.sweep import on_ray  # noqa: PLC0415 - as the rest
+
+        return on_ray.sweep(plan, on_ray.Cluster(options.address, options.gpus_per_run, options.cpus_per_run or 1.0))
+    from trainer.sweep.local import sweep  # noqa: PLC0415 - as the rest
+
+    return sweep(plan)
+
+
+def _check_engine(options: argparse.Namespace) -> None:
+    from trainer.errors import SpecError  # noqa: PLC0415 - as the rest
+
+    of_slurm, of_ray = (options.time, options.partition), (options.address,)
+    either = (options.gpus_per_run, options.cpus_per_run)
+    if not options.slurm and any(value is not None for value in of_slurm):
+        raise SpecError("--time and --partition go with --slurm")
+    if not options.ray and any(value is not None for value in of_ray):
+        raise SpecError("--address goes with --ray")
+    if not (options.ray or options.slurm) and any(value is not None for value in either):
+        raise SpecError("--gpus-per-run and --cpus-per-run go with --ray or --slurm")
 
 
 def _eval(options: argparse.Namespace) -> int:
@@ -302,8 +329,31 @@ def _add_prune(commands: _Commands) -> None:
 def _add_sweep(commands: _Commands) -> None:
     several = commands.add_parser("sweep", parents=[_common()], help="train every .toml in a folder")
     several.set_defaults(carry_out=_sweep)
-    several.add_argument("folder", type=Path)
-    several.add_argument("--jobs", type=int, default=1, metavar="N", help="how many at a time")
+    several.add_argument("folder", type=Path, metavar="FOLDER", help="the specs; or a single one")
+    several.add_argument(
+        "--jobs", type=int, metavar="N", help="how many at a time (1; with --ray and --slurm no limit)"
+    )
+    several.add_argument("--id", metavar="ID", help="go on with the sweep of this id, or begin one under this name")
+    where = several.add_mutually_exclusive_group()
+    where.add_argument("--ray", action="store_true", help="one task of Ray per spec, which decides when and where")
+    where.add_argument("--slurm", action="store_true", help="train nothing: print a script for sbatch, a job per spec")
+    several.add_argument("--address", metavar="ADDRESS", help="with --ray: of a cluster, or auto (one of its own)")
+    several.add_argument(
+        "--gpus-per-run", type=_amount, metavar="N", help="with --ray also a part of one (as the specs say)"
+    )
+    several.add_argument("--cpus-per-run", type=_amount, metavar="N", help="(1)")
+    several.add_argument("--time", metavar="LIMIT", help="with --slurm: of each job, such as 08:00:00")
+    several.add_argument("--partition", metavar="NAME", help="with --slurm")
+
+
+def _amount(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of them")
+    return value
 
 
 def _add_keys(commands: _Commands) -> None:

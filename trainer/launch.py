@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from contract import EXPERIMENT, Exit, Experiment, State, config_hash
+from contract import EXPERIMENT, SWEEP, Exit, Experiment, State, config_hash, sweep_stop
 from trainer import child, fail_fast, fingerprints, known, mirrors, prepare, spec
 from trainer.distributed import joined
 from trainer.dry_run import dry_run
@@ -61,6 +61,9 @@ def _launch(order: Order) -> Exit:
         options = spec.load(order.target, overlay=order.overlay, settings=order.settings)
         if order.overlay:
             print(f"{order.target.name} with {child.taken(order.overlay)}", flush=True)
+        if not order.dry_run and (why := called_off(order.experiments, options)):
+            print(f"{order.target.name} is not begun: {why}", flush=True)
+            return Exit.STOPPED
         return _run_new(order, options)
     experiment, state = known.read(order.target)
     if order.resume:
@@ -69,6 +72,12 @@ def _launch(order: Order) -> Exit:
     if state is State.PENDING and not order.changed:
         return _run_pending(order, experiment, options)
     return _run_child(order, experiment, state)
+
+
+def called_off(experiments: Path, options: spec.Spec) -> str:
+    """Why this spec is not to be begun any more, if what is left of its sweep was told to stop."""
+    note = sweep_stop(experiments, os.environ.get(SWEEP, ""))
+    return note.reason if note is not None and note.concerns(spec.config(options)) else ""
 
 
 def _options(folder: Path, experiment: Experiment) -> spec.Spec:

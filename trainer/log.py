@@ -31,6 +31,7 @@ from contract import (
     FORMAT,
     METRICS,
     RESULT,
+    SWEEP,
     Ack,
     Appender,
     Event,
@@ -551,7 +552,10 @@ def _experiment(folder: Path, about: dict[str, Any]) -> Experiment:
     try:
         return dataclasses.replace(Experiment.parse(decode_object(path.read_bytes(), str(path))), **about)
     except FileNotFoundError:
-        usual = {"fingerprints": {"config": config_hash(about.get("config") or {})}}
+        usual = {
+            "fingerprints": {"config": config_hash(about.get("config") or {})},
+            "sweep": os.environ.get(SWEEP, ""),
+        }
         experiment = Experiment(**{"id": folder.resolve().name, "created_at": now(), **usual, **about})
         replace(path, encode(dataclasses.asdict(experiment), indent=1))
         return experiment

@@ -6,11 +6,12 @@ Standard library only.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
 
-from contract import ENVIRONMENT, EXPERIMENT, FORMAT, HYPOTHESIS, Experiment, encode, replace
+from contract import ENVIRONMENT, EXPERIMENT, FORMAT, HYPOTHESIS, SWEEP, Experiment, encode, replace
 from trainer import fingerprints
 
 
@@ -48,7 +49,7 @@ def mint(root: Path, experiment: Experiment, note: bytes | None = None) -> Path:
         replace(folder / ENVIRONMENT, encode(environment, indent=1))
         if note is not None:
             replace(folder / HYPOTHESIS, note)
-        record = dataclasses.replace(experiment, id=folder.name)
+        record = dataclasses.replace(experiment, id=folder.name, sweep=experiment.sweep or os.environ.get(SWEEP, ""))
         replace(folder / EXPERIMENT, encode(dataclasses.asdict(record), indent=1))
     except OSError:
         with suppress(OSError):

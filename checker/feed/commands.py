@@ -27,7 +27,8 @@ per line, with a `seq` that only grows. The seq of the last line that you got is
 event is got exactly once, also when the checker or you were restarted in between.
 
 Kinds: alert (a warning or worse), note, recovered, act (what was done to stop a run), end (state: completed, killed,
-failed, aborted, crashed), trouble (a run that the checker cannot judge), begin (the first line).
+failed, aborted, crashed), trouble (a run that the checker cannot judge), begin (the first line); of several runs of a
+folder, without `run`: alike (they failed the same way), halt (what is left of their sweep is to stop).
 
 Without --since it begins with the first line. `--since now` alone prints one line of the kind `now`, whose seq is where
 the feed ends; with --follow it begins there.

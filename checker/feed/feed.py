@@ -71,6 +71,20 @@ class Feed:
 
         return hear
 
+    def listen_to_all(self, folder: Path) -> Callable[[Entry], None]:
+        """As `listen`, of the journal that a folder of runs has for what is true of several of them."""
+        name = str(folder.relative_to(self.root))
+
+        def hear(entry: Entry) -> None:
+            key = lines.key(entry, b"")
+            if entry["kind"] in (lines.ALIKE, lines.HALT) and not self._has(key):
+                self._put(key, lines.folder_line(entry, key, name))
+
+        for entry in journal.entries(folder):
+            if entry is not None and (seconds(entry.get("at")) or 0.0) >= self.begun:
+                hear(entry)
+        return hear
+
     def knows(self, folder: Path, last: list[Entry]) -> bool:
         """Whether everything that is journaled about a run has been told, as far as its `last` entries show."""
         return not self._missing(folder, last)
@@ -132,11 +146,14 @@ class Feed:
 
     def _tell(self, entry: Entry, folder: Path, run: str) -> None:
         key = _key(entry, folder)
-        if self._has(key) or len(self._waiting) >= _MOST:
-            return
-        insort(self._known, key)
-        self._waiting.append(lines.line(entry, key, run, _document(folder)))
-        self._flush()
+        if not self._has(key):
+            self._put(key, lines.line(entry, key, run, _document(folder)))
+
+    def _put(self, key: int, line: dict[str, Any]) -> None:
+        if len(self._waiting) < _MOST:
+            insort(self._known, key)
+            self._waiting.append(line)
+            self._flush()
 
     def _flush(self) -> str:
         """Writes what waits; returns what is wrong. It raises nothing: no doomed run is spared for a full disk."""

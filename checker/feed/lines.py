@@ -20,11 +20,17 @@ from checker.status import asked
 
 ALERT, NOTE, RECOVERED, ACT, END, TROUBLE = "alert", "note", "recovered", "act", "end", "trouble"
 
+ALIKE, HALT = "alike", "halt"
+"""What is true of several runs of a folder: they failed the same way, and what is left of their sweep is to stop."""
+
 CRASHED = "crashed"
 """The state of a run whose process is gone, and whose status file still says that it runs."""
 
 SUMMARY = 200
 """Characters. Whoever reads the feed pays for every one of them."""
+
+RUNS = 20
+"""Runs, and settings, that a line about several names."""
 
 _QUIET = (Did.LOOKED_AGAIN, Did.REASSERTED)
 """Steps between two others, of which nothing follows for whoever watches."""
@@ -59,7 +65,7 @@ def is_told(entry: Entry) -> bool:
     """Whether an entry is for the feed."""
     kind = entry.get("kind")
     quiet = kind == "act" and entry.get("act") in _QUIET
-    return is_end(entry) or (kind in ("finding", "recovered", "act", "trouble") and not quiet)
+    return is_end(entry) or (kind in ("finding", "recovered", "act", "trouble", ALIKE, HALT) and not quiet)
 
 
 def is_end(entry: Entry) -> bool:
@@ -71,6 +77,34 @@ def ended(look: Mapping[str, Any]) -> str:
     """How a run stood at a look after which no more could come."""
     state = look.get("state")
     return state if state in {state for state in contract.State if state.final} else CRASHED
+
+
+def folder_line(entry: Entry, key: int, folder: str) -> dict[str, Any]:
+    """What the feed says of an entry in the journal of a folder of runs.
+
+    Args:
+        entry: of the kind `alike` or `halt`.
+        key: its key.
+        folder: its path below the watched folder, `.` for that itself.
+    """
+    halt = entry["kind"] == HALT
+    return {
+        "at": entry.get("at"),
+        "folder": folder,
+        "kind": entry["kind"],
+        "key": f"{key:016x}",
+        "severity": str(Severity.INFO if halt else Severity.WARNING),
+        "sweep": plain(entry.get("sweep") or "", 100) or None,
+        **({"act": plain(entry.get("act"), 40)} if halt else {}),
+        "failure": plain(entry.get("failure"), 120),
+        "runs": [plain(run, 80) for run in _listed(entry.get("runs"))[:RUNS]],
+        "shared": [plain(setting, 120) for setting in _listed(entry.get("told"))[:RUNS]],
+        "summary": plain(entry.get("summary"), SUMMARY),
+    }
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def line(entry: Entry, key: int, run: str, document: Mapping[str, Any]) -> dict[str, Any]:

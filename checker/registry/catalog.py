@@ -62,6 +62,10 @@ class Entry(NamedTuple):
     """What runs that fail the same way have in common; empty for a run that has not failed."""
     process: contract.Process | None = None
     """Who runs it, as its status says; None for a run that is not running."""
+    step: int | None = None
+    """How far it has come, as its status says."""
+    sweep: str = ""
+    """The sweep that it belongs to, as its record says."""
     created_at: str = ""
     tags: tuple[str, ...] = ()
     promoted: bool = False
@@ -181,7 +185,7 @@ def _read(folder: str, stamps: Stamps) -> Entry:
     result, trouble = _result(place + contract.RESULT, document) if done else ({}, "")
     metric, direction, value = _primary(document.get("metric"), status or {}, result)
     tier, shortfalls = contract.tier(mapping(document.get("tiers")), value, direction, name=metric)
-    tags, over = document.get("tags"), state in _OVER
+    tags, over, step = document.get("tags"), state in _OVER, (status or {}).get("step")
     return Entry(
         id=str(document.get("id") or note.exp_id or os.path.basename(folder)),
         folder=folder,
@@ -198,6 +202,8 @@ def _read(folder: str, stamps: Stamps) -> Entry:
         rule=str(finding.get("rule")) if finding else "",
         failure=_failure(state, status or {}, finding),
         process=process.parse(status) if status and state == contract.State.RUNNING else None,
+        step=step if type(step) is int else None,
+        sweep=str(document.get("sweep") or ""),
         created_at=str(document.get("created_at") or ""),
         tags=tuple(map(str, tags)) if isinstance(tags, list) else (),
         promoted=bool(gate) and _promoted(place + contract.PROMOTIONS),
@@ -374,11 +380,16 @@ def _failure(state: str, status: Mapping[str, Any], finding: Mapping[str, Any] |
 
     Two runs with one fingerprint failed the same way, whatever the step and the values were.
     """
-    if finding is not None and finding.get("severity") == Severity.CRITICAL:
+    error = status.get("error") if state == contract.State.FAILED else None
+    known = isinstance(error, str) and bool(error)  # then the rule `crash` says no more than that there is one
+    if (
+        finding is not None
+        and finding.get("severity") == Severity.CRITICAL
+        and not (known and finding.get("rule") == "crash")
+    ):
         metric = mapping(finding.get("evidence")).get("metric")
         return f"{finding.get('rule')} of {metric}" if isinstance(metric, str) else str(finding.get("rule"))
-    error = status.get("error")
-    if state == contract.State.FAILED and isinstance(error, str) and error:
+    if isinstance(error, str):
         return re.sub(r"(?<![A-Za-z_])(?:0x[0-9a-f]+|\d+(?:\.\d+)?(?:e[+-]?\d+)?)", "#", " ".join(error.split()))[:120]
     return ""
 

@@ -1,6 +1,7 @@
-"""What a promotion and a loop of experiments are measured by. In `checker.toml`: `[promotion]` and `[loop]`.
+"""What a promotion, a loop of experiments and a sweep are measured by.
 
-All tables of that file that are no limits of rules are called here, with the words that a key of text may have.
+In `checker.toml`: `[promotion]`, `[loop]` and `[sweep]`. All tables of that file that are no limits of rules are called
+here, with the words that a key of text may have.
 """
 
 from __future__ import annotations
@@ -43,9 +44,19 @@ class Loop:
     """Jaccard similarity of two hypotheses from which one is the other said again."""
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """When what is left of a sweep is not worth its hours."""
+
+    stop_after_alike: int = 0
+    """So many runs of one sweep must have failed alike before those that are left like them are asked to stop; at least
+    2. 0: it is said, and nothing is stopped."""
+
+
 PROMOTION = Promotion()
 LOOP = Loop()
+SWEEP = Sweep()
 
-TABLES: dict[str, Any] = {"promotion": PROMOTION, "loop": LOOP, "notify": NOTIFY}
+TABLES: dict[str, Any] = {"promotion": PROMOTION, "loop": LOOP, "sweep": SWEEP, "notify": NOTIFY}
 
 WORDS = {"stop_on_tier": contract.TIERS, "min_severity": SEVERITIES}

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import contract
 from checker import mask, wording
-from checker.registry import failures, ideas
+from checker.registry import alike, failures, ideas
 from checker.registry.catalog import Entry, each, entries, related
+from checker.registry.record import config_of
 from checker.report import render
 
 __all__ = ["Entry", "entries", "steps", "write"]
@@ -84,7 +85,7 @@ def _view(found: Sequence[Entry]) -> View:
         rows=[_row(entry) for entry in found],
         planned=list(_planned(plans)),
         dead=list(_cut(list(map(_dead, ideas.dead(plans))))),
-        failing=list(_cut([_failing(group, found) for group in failures.groups(found)])),
+        failing=[*_cut(list(_sweeps(found))), *_cut([_failing(group, found) for group in failures.groups(found)])],
     )
 
 
@@ -156,6 +157,24 @@ def _failing(group: failures.Group, found: Sequence[Entry]) -> str:
         for item in known.shared
     )
     return told + (f". What tells them from the completed ones: {shared}" if shared else "")
+
+
+def _sweeps(found: Sequence[Entry]) -> Iterator[str]:
+    """The runs of one sweep that fail alike; those that name no sweep stand below as a group."""
+    runs = [
+        (entry.sweep, alike.Sibling(entry.folder, entry.status, entry.failure, entry.rule, entry.step))
+        for entry in found
+        if entry.sweep
+    ]
+    for sweep, siblings in alike.by_sweep(runs).items():
+        for group in alike.groups(siblings):
+            known = group._replace(shared=_shared(group.failed, group.sound))
+            yield f"{mask.markdown(sweep)}: {mask.markdown(alike.sentence(known), 600)}"
+
+
+@lru_cache(maxsize=64)
+def _shared(failed: tuple[str, ...], sound: tuple[str, ...]) -> tuple[alike.Shared, ...]:
+    return alike.shared([config_of(folder) for folder in failed], [config_of(folder) for folder in sound])
 
 
 def _cut(lines: Sequence[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import contract
 from checker import judge, mask, ranks, wording
 from checker.events import Life
-from checker.finding import Action, Finding, Severity
+from checker.finding import SWEEP, Action, Finding, Severity
 from checker.folds import Folds
 from checker.history import History
 from checker.names import TRAIN_LOSS, VAL_LOSS
@@ -210,14 +210,15 @@ def _ending(status: Mapping[str, Any], state: contract.State | None, history: Hi
 
 
 def _asked(status: Mapping[str, Any], state: contract.State | None, history: History) -> str:
-    """Who else asked the run to stop: what the checker asks for is told with its finding."""
+    """Who else asked the run to stop: what the checker asks for is told with its finding, if it has one."""
     with suppress(TypeError):
         kill = contract.Kill.parse(status.get("kill"))
-        if kill is not None and kill.requested_by != "checker":
+        if kill is not None and (kill.requested_by != "checker" or kill.rule == SWEEP):
             other = kill.run_id not in (None, status.get("run_id"))
             passed = kill.run_id is None and history.restarts > 0 and state is contract.State.COMPLETED
             who = "An earlier attempt" if other or passed else "It"
-            return f" {who} was asked to stop by {mask.markdown(kill.requested_by, 60)}: {mask.markdown(kill.reason)}."
+            by, why = mask.markdown(kill.requested_by, 60), mask.markdown(kill.reason, 400)
+            return f" {who} was asked to stop by {by}: {why}."
     return ""
 
 

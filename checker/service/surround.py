@@ -140,7 +140,9 @@ class Surroundings:
             text = "\n".join(["new limits refused; those in force stay", *faults])
         else:
             self._refused, severity = "", Severity.INFO
-            if (found.limits, found.reading) == (daemon.limits or {}, daemon.logs):
+            daemon.sweeps.policy, before = found.sweep, daemon.sweeps.policy
+            as_before = (found.limits, found.reading, found.sweep) == (daemon.limits or {}, daemon.logs, before)
+            if as_before:
                 outcome, text = "unchanged", "limits read again: they are as they were"
             else:
                 outcome, again = "taken", daemon.reload(found.limits, found.reading)

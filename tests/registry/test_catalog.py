@@ -129,6 +129,14 @@ FAILURES = {
     "a warning": ("running", None, ("plateau", "warning"), ""),
     "a finding": ("killed", None, ("explosion", "critical"), "explosion of train_loss"),
     "an error": ("failed", "ValueError: 12 is not 0.5 (train.py:7: x)", None, "ValueError: # is not # (train.py:#: x)"),
+    "an error that was told": ("failed", "ValueError: no", ("crash", "critical"), "ValueError: no"),
+    "an error after something worse": (
+        "failed",
+        "ValueError: no",
+        ("nonfinite", "critical"),
+        "nonfinite of train_loss",
+    ),
+    "a crash": ("running", None, ("crash", "critical"), "crash of train_loss"),
     "an address": ("failed", "Error at 0x7f3a", None, "Error at #"),
     "a name with a digit": ("failed", "no layer2 in conv1d", None, "no layer2 in conv1d"),
 }
