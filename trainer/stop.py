@@ -97,6 +97,7 @@ class Signals:
         self.heard: int | None = None
         self._before: dict[int, Any] = {}
         self.tried = False
+        self._left = False
 
     def install(self) -> None:
         if self.tried:
@@ -111,12 +112,16 @@ class Signals:
                 signal.signal(signum, self._hear)
 
     def restore(self) -> None:
+        """Puts the old handlers back; where that is not the main thread's doing, the next signal finds them so."""
+        if threading.current_thread() is not threading.main_thread():
+            self._left = True  # Python allows handlers in the main thread only
+            return
         for signum, before in self._before.items():
             signal.signal(signum, before)
         self._before = {}
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:
-        if self.heard is not None:
+        if self.heard is not None or self._left:
             self.restore()
             signal.raise_signal(signum)
             return
