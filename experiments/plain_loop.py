@@ -16,7 +16,7 @@ from torch import nn
 
 from trainer.log import RunLog
 
-STEPS = 2000
+STEPS = 1000
 
 
 def main(folder: Path) -> int:

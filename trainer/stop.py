@@ -121,11 +121,13 @@ class Signals:
         self._before = {}
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:
-        if self.heard is not None or self._left:
+        passed_on = self._left and signal.getsignal(signum) != self._hear  # by whoever was put on top, and has heard it
+        if (self.heard is not None or self._left) and not passed_on:
             self.restore()
             signal.raise_signal(signum)
             return
-        self.heard = signum
+        if not passed_on:
+            self.heard = signum
         chained: Callable[[int, FrameType | None], object] | Any = self._before.get(signum)
         if callable(chained) and chained is not signal.default_int_handler:
             chained(signum, frame)  # a launcher's own handler keeps working

@@ -4,6 +4,8 @@ import itertools
 import math
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from beside import acts, asked_at, checker_of, losses, needed, rows, status
@@ -263,6 +265,39 @@ def test_a_loss_that_is_only_a_part_is_found_out_at_the_first_log(tmp_path):
     assert {step: told[step] for step in (10, 20, 30)} == logged
 
 
+@pytest.mark.parametrize(("fp16", "stays"), [(False, False), (True, True)])
+def test_the_filter_stays_where_a_loss_scaler_skips_steps(tmp_path, fp16, stays):
+    """There the Trainer's mean would be NaN for ever after a single step that was skipped."""
+    args = transformers.TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    args.fp16, args.torch_compile = fp16, True
+    callback = CheckerCallback(tmp_path)
+    callback.on_train_begin(args, transformers.TrainerState(max_steps=3), None)
+    assert args.logging_nan_inf_filter is stays
+    assert "the model cannot be hooked here" in rows(tmp_path, "note")[0]["text"]
+    callback.on_train_end(args, None, None)
+    assert args.logging_nan_inf_filter
+
+
+def test_a_step_that_a_loss_scaler_skips_has_no_gradient(tmp_path):
+    class Scaled(SimpleNamespace):
+        param_groups: ClassVar = [{"lr": 0.1, "params": [torch.nn.Parameter(torch.zeros(1))]}]
+        scaler = SimpleNamespace(get_scale=lambda: 1024.0)
+
+    args = transformers.TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    callback, state = CheckerCallback(tmp_path), transformers.TrainerState(max_steps=3)
+    callback.on_train_begin(args, state, None, model=Model())
+    for state.global_step, skipped in ((1, True), (2, False)):
+        optimizer = Scaled(step_was_skipped=skipped)
+        optimizer.param_groups[0]["params"][0].grad = torch.tensor([math.inf])
+        callback.on_pre_optimizer_step(args, state, None, optimizer=optimizer)
+        callback.on_step_end(args, state, transformers.TrainerControl(), optimizer=optimizer)
+    callback.on_train_end(args, state, None)
+    assert [row["metrics"] for row in rows(tmp_path)] == [
+        {"loss_scale": 1024.0, "skipped_steps": 1.0},
+        {"loss_scale": 1024.0, "skipped_steps": 1.0, "grad_norm": "Infinity"},
+    ]
+
+
 # --------------------------------------------------------------------------------------------------------- failures
 
 
@@ -281,13 +316,23 @@ def test_an_exception_that_the_program_catches_is_a_failed_run(tmp_path):
     wait_until(lambda: not model._forward_hooks, 5)
 
 
-def test_a_training_that_begins_anew_after_an_exception_is_another_attempt(tmp_path):
-    with pytest.raises(ValueError, match="a mistake"):
-        fit(tmp_path, callbacks=[Fails()])
-    fit(tmp_path)
+def test_a_training_that_begins_anew_with_smaller_batches_is_another_attempt(tmp_path):
+    class Memory(transformers.TrainerCallback):
+        left = 1
+
+        def on_step_end(self, _args, state, _control, **_):
+            if state.global_step == 3 and self.left:
+                self.left = 0
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    model = Model()
+    trainer, _ = fit(tmp_path, model, callbacks=[Memory()], auto_find_batch_size=True)
+    assert trainer.state.global_step == 30
+    assert len(model._forward_hooks) == 0
+    assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3, *range(1, 31)]
     ends = [row["text"] for row in rows(tmp_path, "training_end")]
-    assert ends[-1] == "completed"
-    assert status(tmp_path)["state"] == "completed"
+    assert ends[0].startswith("failed: the training was left before its end")
+    assert ends[1:] == ["completed"]
 
 
 def test_errors_of_the_adapter_end_no_training(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ import torch
 from contract import EXPERIMENT, Kill, Phase, StatusFile, rank_file, request_kill
 from trainer.adapters import tensors
 from trainer.adapters.leaving import Leaving, _outermost
-from trainer.adapters.session import Session, numbers, spared
+from trainer.adapters.session import Session, described, numbers, spared
 
 ROOT = Path(__file__).parents[2]
 
@@ -143,6 +143,15 @@ def test_a_launcher_that_names_no_rank_is_spoken_for(tmp_path, monkeypatch, rank
     assert (tmp_path / rank_file(1)).exists() == (rank == 1)
 
 
+def test_a_rank_that_was_not_asked_itself_says_that_it_was_killed(tmp_path, monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    session = Session(tmp_path, {}, "Adapter")
+    session.begin(resume=False, rank=1, world=2)
+    session.kill = Kill(id="k", reason="enough")
+    session.end()
+    assert json.loads((tmp_path / rank_file(1)).read_text())["state"] == "killed"
+
+
 # ------------------------------------------------------------------------------------------------------------ errors
 
 
@@ -166,6 +175,11 @@ def test_errors_of_a_hook_are_told_twenty_times_and_end_nothing(session, read_ro
     assert len(notes) == 20
     assert notes[0] == "callback Adapter failed at hook: ZeroDivisionError: division by zero"
     assert notes[-1].endswith("no more is told of it")
+
+
+def test_settings_that_cannot_be_told_are_none():
+    assert described(lambda: {"lr": 1}) == {"lr": 1}
+    assert described(lambda: {"lr": 1 / 0}) == {}
 
 
 @pytest.mark.parametrize(

@@ -155,3 +155,19 @@ def test_a_log_that_another_thread_closes_lets_go_of_signals_at_the_next_one(tmp
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_log_that_another_thread_has_closed_stays_out_of_the_next_ones_way(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    for folder in ("one", "two"):
+        log = RunLog(tmp_path / folder)
+        log.should_stop()
+        if folder == "one":
+            closing = threading.Thread(target=log.close)
+            closing.start()
+            closing.join()
+    signal.raise_signal(signal.SIGTERM)
+    assert log.should_stop().requested_by == "signal"
+    log.close()
+    signal.getsignal(signal.SIGTERM).__self__.restore()
+    assert signal.getsignal(signal.SIGTERM) == before

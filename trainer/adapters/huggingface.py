@@ -23,10 +23,10 @@ script may want to leave with exit code 3. `trainer.train(resume_from_checkpoint
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from transformers import TrainerCallback
 
 from contract import Kill, Phase
 from trainer.adapters import tensors
-from trainer.adapters.session import Session, numbers, spared
+from trainer.adapters.session import Session, described, numbers, spared
 from trainer.deferred import Deferred
 from trainer.log import RunLog
 
@@ -94,16 +94,16 @@ class CheckerCallback(TrainerCallback):  # type: ignore[misc]  # the library nee
         self._norm: Tensor | None = None
         self._waiting: _Row | None = None
         self._skipped = 0
-        self._filter: bool | None = None  # as it was, once it is switched off
+        self._undo = ExitStack()  # leaves model and arguments as they were
         self._session.begin(
             resume=state.global_step > 0,
             inside="transformers",
-            after=functools.partial(self._let_go, args),
+            after=self._undo.close,
             rank=args.process_index,
             world=args.world_size,
             total_steps=state.max_steps,
             total_epochs=math.ceil(state.num_train_epochs),
-            config=args.to_sanitized_dict(),
+            config=described(args.to_sanitized_dict),
         )
         self._hook(args, named.get("model"))
 
@@ -113,6 +113,7 @@ class CheckerCallback(TrainerCallback):  # type: ignore[misc]  # the library nee
             self._look_elsewhere(args, "the model cannot be hooked here")
         else:
             self._losses.listen(model, shares=args.world_size if args.average_tokens_across_devices else 1)
+            self._undo.callback(self._losses.deafen)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         self._finish()
@@ -124,12 +125,6 @@ class CheckerCallback(TrainerCallback):  # type: ignore[misc]  # the library nee
             self._settle()
         finally:
             self._session.end()
-
-    def _let_go(self, args: Any) -> None:
-        """Leaves model and arguments as they were."""
-        self._losses.deafen()
-        if self._filter is not None:
-            args.logging_nan_inf_filter, self._filter = self._filter, None
 
     # -------------------------------------------------------------------------------------------------- each step
 
@@ -245,7 +240,8 @@ class CheckerCallback(TrainerCallback):  # type: ignore[misc]  # the library nee
         if args.fp16:
             told += ", with a NaN filtered out: the gradient norm tells of it (fp16)"
         elif args.logging_nan_inf_filter:
-            self._filter, args.logging_nan_inf_filter = True, False
+            args.logging_nan_inf_filter = False
+            self._undo.callback(setattr, args, "logging_nan_inf_filter", True)
             told += "; logging_nan_inf_filter is off for this training"
         log = self._session.log
         assert log is not None
@@ -300,12 +296,15 @@ class CheckerCallback(TrainerCallback):  # type: ignore[misc]  # the library nee
         if self._session.kill is not None:  # saved already, or not worth it; and nobody waits for an evaluation
             control.should_evaluate = control.should_save = False
         elif self._session.log is not None:
-            self._end_epoch(control)
+            self._end_epoch(state, control)
         return control
 
     @spared
-    def _end_epoch(self, control: Any) -> None:
-        self._settle(flush=False)
+    def _end_epoch(self, state: Any, control: Any) -> None:
+        log = self._session.log
+        assert log is not None
+        self._settle()
+        log.epoch_end(_epoch(state), step=state.global_step)
         self._turn(control)
 
     # ------------------------------------------------------------------------------------------------------- stop
@@ -368,7 +367,7 @@ class _Losses:
             return
         loss = output.get("loss") if isinstance(output, Mapping) else output[0] if isinstance(output, tuple) else None
         if isinstance(loss, Tensor) and loss.dim() == 0:
-            self._found.append(loss.detach())
+            self._found.append(loss.detach().clone())  # the Trainer scales its own in place
             self._parts = named.get("num_items_in_batch") is not None
 
     def step(self) -> Tensor:

@@ -32,7 +32,7 @@ import keras
 import numpy as np
 
 from contract import CHECKPOINTS, Kill, Phase
-from trainer.adapters.session import Session, numbers, spared
+from trainer.adapters.session import Session, described, numbers, spared
 from trainer.log import RunLog
 
 _SAME = 1e-4
@@ -73,18 +73,18 @@ class CheckerCallback(keras.callbacks.Callback):  # type: ignore[misc]  # the li
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
         model = self.model
-        self._step = self._first = int(model.optimizer.iterations)
+        self._step = first = _iterations(model)
         self._batches, self._epoch = 0, 0
         self._rate: float | None = None
         self._epochs = _Epochs(model)
         steps, epochs = self.params.get("steps"), self.params.get("epochs")
         self._session.begin(
-            resume=self._first > 0,
+            resume=first > 0,
             inside="keras",
             # Who goes on counts from 0 again, or from `initial_epoch`: nobody says how many are left.
-            total_steps=steps * epochs if steps and epochs and not self._first else None,
+            total_steps=steps * epochs if steps and epochs and not first else None,
             total_epochs=epochs,
-            config=_config(model),
+            config=described(lambda: _config(model)),
         )
 
     def on_train_end(self, logs: Any = None) -> None:  # noqa: ARG002
@@ -205,6 +205,13 @@ class _Epochs:
         """Whether a `train_step` of the user's own has returned the mean that a metric of the model has."""
         means = [one for one in self._model.metrics if isinstance(one, keras.metrics.Mean) and one.name == "loss"]
         return any(abs(float(one.result()) - told) <= _SAME * abs(told) for one in means)
+
+
+def _iterations(model: Any) -> int:
+    """The steps that the optimizer has taken so far."""
+    with suppress(AttributeError, TypeError, ValueError):  # an optimizer of one's own need not count them
+        return int(model.optimizer.iterations)
+    return 0
 
 
 def _rate(model: Any) -> float | None:

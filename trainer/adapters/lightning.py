@@ -29,7 +29,7 @@ from torch import Tensor
 
 from contract import CHECKPOINTS, Kill, Phase
 from trainer.adapters import tensors
-from trainer.adapters.session import Session, numbers, spared
+from trainer.adapters.session import Session, described, numbers, spared
 from trainer.deferred import Deferred
 from trainer.log import RunLog
 
@@ -81,7 +81,7 @@ class CheckerCallback(Callback):  # type: ignore[misc]  # the library need not b
             world=trainer.world_size,
             total_steps=_planned(trainer),
             total_epochs=epochs if epochs and epochs > 0 else None,
-            config=_config(trainer, pl_module),
+            config=described(lambda: _config(trainer, pl_module)),
         )
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002

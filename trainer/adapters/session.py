@@ -123,10 +123,13 @@ class Session:
     def end(self, error: BaseException | None = None) -> None:
         """Writes how the training ended: by itself, or by an exception; one that was asked to stop was killed."""
         if self.log is not None:
-            self._close(self.log, _by_itself if error is None else _ended_by(error))
+            self._close(self.log, self._by_itself if error is None else _ended_by(error))
 
     def _left(self, left: RunLog, error: BaseException | None) -> None:
         self._close(left, _unexplained if error is None else _ended_by(error))
+
+    def _by_itself(self, log: RunLog) -> None:
+        log.close(State.COMPLETED if self.kill is None else State.KILLED)  # a rank other than 0 was not asked itself
 
     def _close(self, log: RunLog, last_word: Callable[[RunLog], None]) -> None:
         with self._turn:
@@ -138,10 +141,6 @@ class Session:
             self.log = None
             last_word(log)
         self._after()
-
-
-def _by_itself(log: RunLog) -> None:
-    log.close()
 
 
 def _ended_by(error: BaseException) -> Callable[[RunLog], None]:
@@ -189,6 +188,14 @@ def spared(hook: Hook) -> Hook:
             return None
 
     return cast("Hook", call)
+
+
+def described(describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a framework says of a training's settings; nothing where it cannot: no training needs the answer."""
+    try:
+        return describe()
+    except Exception:  # noqa: BLE001 - it is the framework's code, and the user's
+        return {}
 
 
 _TAKEN = ("self", "step", "epoch", "gpu_memory_mb")

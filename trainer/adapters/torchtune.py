@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from contract import Exit, Kill
-from trainer.adapters.session import Session, numbers, spared
+from trainer.adapters.session import Session, described, numbers, spared
 from trainer.log import RunLog
 
 
@@ -46,10 +46,9 @@ class CheckerLogger:
 
     def log_config(self, config: Any) -> None:
         """Opens the run folder; a recipe tells its configuration once, before the first step."""
+        told = described(lambda: _plain(config))
         self._session.begin(
-            resume=bool(_plain(config).get("resume_from_checkpoint")),
-            total_epochs=_plain(config).get("epochs"),
-            config=_plain(config),
+            resume=bool(told.get("resume_from_checkpoint")), total_epochs=told.get("epochs"), config=told
         )
 
     def log(self, name: str, data: Any, step: int) -> None:
