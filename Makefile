@@ -6,11 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_BENCH := $(VENV)/.ready-bench
 READY_SPEED := $(VENV)/.ready-speed
-READY_MIRRORS := $(VENV)/.ready-mirrors
 READY_FAULTS := $(VENV)/.ready-faults
 READY_FRAMEWORKS := $(VENV)/.ready-frameworks
 
-.PHONY: help setup demo test test-faults test-frameworks test-mirrors lint format zoo bench-latency bench-list bench-log bench-quality bench-replay bench-resume bench-scale bench-trainer bench-next bench-live clean
+.PHONY: help setup demo test test-faults test-frameworks lint format zoo bench-latency bench-list bench-log bench-quality bench-replay bench-resume bench-scale bench-trainer bench-next bench-live clean
 
 help:           ## what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -36,10 +35,6 @@ $(READY_FAULTS): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' --editable '.[trainer,dev,faults]'
 	touch $@
 
-$(READY_MIRRORS): $(READY)
-	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' --editable '.[trainer,dev,mirrors]'
-	touch $@
-
 $(READY_FRAMEWORKS): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' --editable '.[trainer,dev,frameworks]'
 	touch $@
@@ -51,10 +46,7 @@ test: $(READY)  ## the test suite, two tests at a time
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test-frameworks: $(READY_FRAMEWORKS) ## the tests with real frameworks, Apprise, MCP and Ray installed (4 minutes on two cores)
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/frameworks
-
-test-mirrors: $(READY_MIRRORS) ## the tests of the mirrors, with TensorBoard, MLflow and W&B installed
-	$(BIN)/python -m pytest tests/trainer/test_mirrors.py
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/frameworks tests/trainer/test_mirrors.py
 
 lint: $(READY)  ## ruff (security rules included), mypy --strict, import-linter, pip-audit
 	$(BIN)/ruff check

@@ -18,7 +18,7 @@ import time
 import traceback
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from operator import index
 from pathlib import Path
@@ -224,6 +224,10 @@ class RunLog:
         )
         self._row(Event.CHECKPOINT_SAVED, step=step, metrics=numbers, checkpoint_path=text)
         self._status.nudge()
+
+    def progress(self) -> None:
+        """Says that the program goes on where it has nothing to write: after each batch of a long evaluation, say."""
+        self._progress_at = now()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -453,7 +457,7 @@ class _Silent(RunLog):
         if self._beat is not None:
             self._beat.step(step)
 
-    epoch_end = checkpoint_saved = _moves
+    epoch_end = checkpoint_saved = progress = _moves
 
     def evaluation(self, step: int, **_named: Any) -> None:
         self._moves(step=step)
@@ -537,17 +541,26 @@ def _declared(experiment: Experiment) -> dict[str, str]:
     return {name: direction} if name and direction in ("min", "max") else {}
 
 
+def check_about(about: Iterable[str], who: str = "RunLog") -> None:
+    """Whether a run log takes arguments of these names, for who hands them on later.
+
+    Raises:
+        TypeError: one of them is no field of `contract.Experiment`; it says which one may be meant.
+    """
+    fields = [item.name for item in dataclasses.fields(Experiment)]
+    for name in about:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            raise TypeError(f"{who} has no argument {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
 def _experiment(folder: Path, about: dict[str, Any]) -> Experiment:
     """The record in `experiment.json` with `about` on top; written when the folder has none.
 
     Raises:
         TypeError: `about` names no field of the record.
     """
-    fields = [item.name for item in dataclasses.fields(Experiment)]
-    for name in about:
-        if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=1)
-            raise TypeError(f"RunLog has no argument {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    check_about(about)
     path = folder / EXPERIMENT
     try:
         return dataclasses.replace(Experiment.parse(decode_object(path.read_bytes(), str(path))), **about)

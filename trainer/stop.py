@@ -97,6 +97,7 @@ class Signals:
         self.heard: int | None = None
         self._before: dict[int, Any] = {}
         self.tried = False
+        self._left = False
 
     def install(self) -> None:
         if self.tried:
@@ -111,16 +112,22 @@ class Signals:
                 signal.signal(signum, self._hear)
 
     def restore(self) -> None:
+        """Puts the old handlers back; where that is not the main thread's doing, the next signal finds them so."""
+        if threading.current_thread() is not threading.main_thread():
+            self._left = True  # Python allows handlers in the main thread only
+            return
         for signum, before in self._before.items():
             signal.signal(signum, before)
         self._before = {}
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:
-        if self.heard is not None:
+        passed_on = self._left and signal.getsignal(signum) != self._hear  # by whoever was put on top, and has heard it
+        if (self.heard is not None or self._left) and not passed_on:
             self.restore()
             signal.raise_signal(signum)
             return
-        self.heard = signum
+        if not passed_on:
+            self.heard = signum
         chained: Callable[[int, FrameType | None], object] | Any = self._before.get(signum)
         if callable(chained) and chained is not signal.default_int_handler:
             chained(signum, frame)  # a launcher's own handler keeps working

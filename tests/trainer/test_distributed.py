@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from trainer import distributed
 from trainer.distributed import ALONE, Alone, torchrun
 from trainer.errors import SpecError
 from trainer.launch import Order, launch
+from trainer.pace import Pace
 from trainer.prepare import begun
 
 ROOT = Path(__file__).parents[2]
@@ -147,15 +149,15 @@ PACES = {
 
 @pytest.mark.parametrize(("looks", "following"), PACES.values(), ids=PACES.keys())
 def test_the_pace_of_looking_for_a_request(monkeypatch, looks, following):
-    pace, clock = torchrun._Pace(), [0.0]
-    monkeypatch.setattr(torchrun.time, "monotonic", lambda: clock[0])
+    pace, clock = Pace(), [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     for step, clock[0] in looks:
         found = pace.next(step)
     assert found == following
 
 
 def test_all_ranks_look_at_the_step_that_was_agreed_upon():
-    pace = torchrun._Pace()
+    pace = Pace()
     assert pace.due(0)
     pace.agree(5)
     assert [pace.due(step) for step in (4, 5, 6)] == [False, True, True]

@@ -70,6 +70,15 @@ def test_a_metric_that_is_no_number_is_named():
         as_number("loss", "low")
 
 
+def test_a_program_may_say_that_it_goes_on_without_a_row(tmp_path, read_rows):
+    with RunLog(tmp_path) as log, log.phase("evaluate"):
+        before = read_rows(tmp_path), log._own()["progress_at"]
+        log.progress()
+        after = read_rows(tmp_path), log._own()["progress_at"]
+    assert after[0] == before[0]
+    assert after[1] > before[1]
+
+
 def test_an_argument_that_does_not_exist_is_answered_with_the_nearest(tmp_path):
     with pytest.raises(TypeError, match="did you mean 'total_steps'"):
         RunLog(tmp_path, totl_steps=3)
@@ -195,6 +204,7 @@ def test_other_ranks_write_nothing(tmp_path, monkeypatch):
         log.step(1, loss=1.0)
         log.evaluation(1, val_loss=1.0)
         log.fold_end(0, 5, val_loss=1.0)
+        log.progress()
         with log.phase("evaluate"):
             assert log.should_stop() is None
     assert not (tmp_path / "run").exists()

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import signal
+import threading
 
 import pytest
 
@@ -141,3 +142,32 @@ def test_handlers_go_back_to_what_they_were(tmp_path):
         log.should_stop()
         assert signal.getsignal(signal.SIGTERM) != before[0]
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_log_that_another_thread_closes_lets_go_of_signals_at_the_next_one(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    log = RunLog(tmp_path)
+    log.should_stop()
+    closing = threading.Thread(target=log.close)
+    closing.start()
+    closing.join()
+    assert signal.getsignal(signal.SIGINT) != before
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_log_that_another_thread_has_closed_stays_out_of_the_next_ones_way(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    for folder in ("one", "two"):
+        log = RunLog(tmp_path / folder)
+        log.should_stop()
+        if folder == "one":
+            closing = threading.Thread(target=log.close)
+            closing.start()
+            closing.join()
+    signal.raise_signal(signal.SIGTERM)
+    assert log.should_stop().requested_by == "signal"
+    log.close()
+    signal.getsignal(signal.SIGTERM).__self__.restore()
+    assert signal.getsignal(signal.SIGTERM) == before

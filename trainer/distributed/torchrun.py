@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -32,9 +31,7 @@ from trainer.distributed.alone import Alone, State
 from trainer.errors import SpecError
 from trainer.model.gpt import GPT
 from trainer.optim import Moves
-
-_LOOK_SECONDS = 0.5
-"""Between two looks for a request to stop: asking all ranks at each step would cost a tiny model its speed."""
+from trainer.pace import Pace
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
@@ -65,7 +62,7 @@ class Torchrun(Alone):
                 f"the {world} processes of this launch do not meet; start them with torchrun ({error})"
             ) from None
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        self._pace = _Pace()
+        self._pace = Pace()
         if self.rank:
             _leave_stopping_to_the_first()
 
@@ -168,30 +165,6 @@ class Torchrun(Alone):
 
     def close(self) -> None:
         dist.destroy_process_group()
-
-
-class _Pace:
-    """At which steps all ranks look for a request to stop; they agree on the next one each time."""
-
-    def __init__(self) -> None:
-        self._due = 0
-        self._at: tuple[int, float] | None = None
-
-    def due(self, step: int) -> bool:
-        return step >= self._due
-
-    def next(self, step: int) -> int:
-        """The step of the next look, from the time that the steps since the last one took."""
-        now, before = time.monotonic(), self._at
-        self._at = step, now
-        if before is None or step <= before[0]:
-            return step + 1
-        each = (now - before[1]) / (step - before[0])
-        # At most twice as far as the last time, so that one quick step does not put off the next look for long.
-        return step + max(1, min(round(_LOOK_SECONDS / max(each, 1e-6)), 2 * (step - before[0])))
-
-    def agree(self, step: int) -> None:
-        self._due = step
 
 
 def _leave_stopping_to_the_first() -> None:
