@@ -221,5 +221,9 @@ def _rate(model: Any) -> float | None:
 
 
 def _config(model: Any) -> dict[str, Any]:
-    """What Keras knows of the training: the optimizer with its settings, and the size of the model."""
-    return {"model": model.name, "parameters": model.count_params(), "optimizer": model.optimizer.get_config()}
+    """What Keras knows of the training: the optimizer with its settings, and the size of the model.
+
+    Without the names that it makes up: those are counted through a process, and the same experiment would differ.
+    """
+    optimizer = {**model.optimizer.get_config(), "name": type(model.optimizer).__name__.lower()}
+    return {"model": type(model).__name__, "parameters": model.count_params(), "optimizer": optimizer}
