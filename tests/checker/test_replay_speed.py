@@ -23,4 +23,4 @@ def test_a_replay_has_a_fair_share_of_the_speed_of_parsing(tmp_path):
 
 @pytest.mark.parametrize("own", [False, True])
 def test_a_watched_run_holds_20_kilobytes(tmp_path, own):
-    assert replay_speed.memory_per_run(tmp_path, runs=6, rows=2500, own=own) <= 20_000
+    assert replay_speed.memory_per_run(tmp_path, runs=3, rows=2500, own=own) <= 20_000
