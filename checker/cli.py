@@ -20,8 +20,12 @@ from checker.service import commands as service_commands
 from checker.terms import Complaint
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from checker.daemon import Daemon
     from checker.limits import InForce
     from checker.run import Run
+    from checker.service.logs import Log
 
 HEALTHY, WARNED, BROKEN = 0, 1, 2
 LISTED = 5
@@ -240,12 +244,12 @@ def _watch(arguments: argparse.Namespace) -> int:
     from contextlib import ExitStack
     from functools import partial
 
-    from checker.daemon import Daemon, Held, only_one
+    from checker.daemon import Daemon
     from checker.feed.feed import Feed
+    from checker.lock import Held, only_one
     from checker.rehearse import rehearse
     from checker.service.logs import Format, Log
     from checker.service.surround import Surroundings, counted
-    from checker.show import Screen
     from checker.terms import Mode
 
     root = _root(arguments.folder)
@@ -266,14 +270,9 @@ def _watch(arguments: argparse.Namespace) -> int:
             )  # fmt: skip
             daemon.feed, daemon.logs, daemon.sweeps.policy = Feed(root), limits.reading, limits.sweep
             daemon.catch_signals()
-            over, say = _ending(daemon, arguments.while_pid), log.say
+            over = _ending(daemon, arguments.while_pid)
             with ExitStack() as shown:
-                if lines:
-                    daemon.tell = log.tell
-                else:
-                    screen = shown.enter_context(Screen())
-                    daemon.tell, say = screen.tell, screen.say
-                    daemon.after_round = lambda: screen.draw(daemon.runs.values())
+                say = _say_in_lines(daemon, log) if lines else _say_on_screen(daemon, shown)
                 around = Surroundings(
                     daemon, heartbeat, say, named=arguments.limits, screen=not lines, metrics=metrics, alarms=alarms
                 )
@@ -294,6 +293,22 @@ def _watch(arguments: argparse.Namespace) -> int:
         raise
     except OSError as error:
         raise Complaint(f"{root} cannot be watched: {error}") from None
+
+
+def _say_in_lines(daemon: Daemon, log: Log) -> Callable[..., object]:
+    """Has everything said as lines of a log; the answer says something about the checker itself."""
+    daemon.tell = log.tell
+    return log.say
+
+
+def _say_on_screen(daemon: Daemon, shown: ExitStack) -> Callable[..., object]:
+    """The same with one live table, as long as `shown` lasts."""
+    from checker.show import Screen
+
+    screen = shown.enter_context(Screen())
+    daemon.tell = screen.tell
+    daemon.after_round = lambda: screen.draw(daemon.runs.values())
+    return screen.say
 
 
 def _say_observed(log: Any, stops: int) -> None:
@@ -355,9 +370,10 @@ def _once(arguments: argparse.Namespace) -> int:
     from contextlib import ExitStack
     from itertools import chain
 
-    from checker.daemon import Held, judge_once, only_one
+    from checker.daemon import judge_once
     from checker.feed.feed import Feed
     from checker.finding import Severity
+    from checker.lock import Held, only_one
     from checker.show import line
     from checker.sweeps import Sweeps
     from checker.terms import Mode, Notice

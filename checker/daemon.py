@@ -27,16 +27,9 @@ from checker.naps import Naps
 from checker.places import DEPTH, FOLDER, ROWS, folders, gone, is_run
 from checker.reports import Reports
 from checker.run import BEAT, Run
-from checker.service.heartbeat import Heartbeat
 from checker.sweeps import Sweeps
 from checker.terms import Mode, Moment, Notice
 from checker.watch import Alarm
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: two checkers on one root are then the user's own affair
-    fcntl = None  # type: ignore[assignment]
-
 
 SLICE = 0.02
 """Seconds of each round for what can wait (long logs, reports), so that new rows of others never wait long."""
@@ -46,36 +39,6 @@ RETRY = (5.0, 300.0)
 
 FAREWELL_SECONDS = 0.5
 """From SIGTERM to the last report, the end of the turn that it came in included: all of leaving may take a second."""
-
-
-class Held(Exception):
-    """Another checker watches this root already."""
-
-
-@contextmanager
-def only_one(root: Path) -> Iterator[Heartbeat]:
-    """Makes sure that one checker acts on a root; the kernel lets go of the lock when its holder dies.
-
-    Raises:
-        Held: another one has it; the message says who.
-    """
-    path = root / contract.WATCHER
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, contract.NEW_FILE)
-    try:
-        if fcntl is not None:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Held(f"{root} is watched already by {contract.last_watcher(root) or 'another checker'}") from None
-            except OSError:  # a file system without locks: better one unguarded checker than none
-                pass
-        heartbeat = Heartbeat(fd, path)
-        try:
-            yield heartbeat
-        finally:
-            heartbeat.end()
-    finally:
-        os.close(fd)
 
 
 @dataclass

@@ -16,8 +16,9 @@ from folders import START, Folder, Watcher, again, gone_process, iso, with_clock
 
 import contract
 from checker import chase, daemon, enforce, journal, replay
-from checker.daemon import BEAT, Daemon, Held, only_one
+from checker.daemon import BEAT, Daemon
 from checker.finding import Severity
+from checker.lock import Held, only_one
 from checker.terms import Mode, Moment
 
 ROOT = Path(__file__).resolve().parents[2]

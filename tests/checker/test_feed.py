@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 import contract
 from checker import daemon, journal
-from checker.daemon import Daemon, judge_once, only_one
+from checker.daemon import Daemon, judge_once
 from checker.feed import feed as module
 from checker.feed import lines
 from checker.feed.feed import Feed, written
 from checker.feed.reader import Reader
+from checker.lock import only_one
 from checker.terms import Mode, Moment
 
 AT = "2026-11-21T10:00:00.000001+00:00"

@@ -15,7 +15,8 @@ from folders import Folder, Watcher
 
 import contract
 from checker import cli, journal, replay, summary
-from checker.daemon import judge_once, only_one
+from checker.daemon import judge_once
+from checker.lock import only_one
 from checker.registry import catalog, files, record, verify
 from checker.report import checklist, pages
 from checker.report.stacks import frames

@@ -17,11 +17,11 @@ from processes import program, wait_until
 
 import contract
 from checker import cli
-from checker.daemon import only_one
 from checker.feed import waiting
 from checker.feed.bell import Bell
 from checker.feed.feed import written
 from checker.journal import Journal
+from checker.lock import only_one
 from checker.terms import Mode
 
 FAKE = Path(__file__).parent / "fake_trainer.py"

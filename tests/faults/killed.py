@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import contract
-from checker import cli, daemon, enforce, journal, leftovers, reports, run
+from checker import cli, daemon, enforce, journal, leftovers, lock, reports, run
 from checker.detectors import stall
 from checker.feed import reader
 from checker.feed.feed import Feed
@@ -276,7 +276,7 @@ def _watch(root: Path, point: Point | None, counts: Path | None = None) -> None:
         rounds = rounds + 1 if over else 0
         return rounds > 8 or time.monotonic() > deadline
 
-    with daemon.only_one(root):
+    with lock.only_one(root):
         watch.run(settled)
     if counts is not None:
         counts.write_text(json.dumps(killer.counts))

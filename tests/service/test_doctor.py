@@ -13,7 +13,7 @@ import pytest
 from folders import Folder, gone_process
 
 import contract
-from checker.daemon import only_one
+from checker.lock import only_one
 from checker.mounts import Mount
 from checker.service import doctor
 from checker.service.checks import folder as about

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 import contract
-from checker.daemon import Daemon, only_one
+from checker.daemon import Daemon
+from checker.lock import only_one
 from checker.mounts import Mount, mount
 from checker.service import alive, heartbeat
 from checker.service.alive import Alive
