@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from checker.limits import InForce
     from checker.run import Run
     from checker.service.logs import Log
+    from checker.service.surround import Say
 
 HEALTHY, WARNED, BROKEN = 0, 1, 2
 LISTED = 5
@@ -295,13 +296,13 @@ def _watch(arguments: argparse.Namespace) -> int:
         raise Complaint(f"{root} cannot be watched: {error}") from None
 
 
-def _say_in_lines(daemon: Daemon, log: Log) -> Callable[..., object]:
+def _say_in_lines(daemon: Daemon, log: Log) -> Say:
     """Has everything said as lines of a log; the answer says something about the checker itself."""
     daemon.tell = log.tell
     return log.say
 
 
-def _say_on_screen(daemon: Daemon, shown: ExitStack) -> Callable[..., object]:
+def _say_on_screen(daemon: Daemon, shown: ExitStack) -> Say:
     """The same with one live table, as long as `shown` lasts."""
     from checker.show import Screen
 
