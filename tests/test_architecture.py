@@ -74,7 +74,7 @@ def test_another_program_is_run_with_the_standard_library_only():
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.partition('.')[0] in ('torch', 'numpy', 'pydantic', 'checker'): raise AssertionError(name)\n"
         "sys.meta_path.insert(0, Poison())\n"
-        "import trainer.external.execute, trainer.abort, trainer.cli\n"
+        "import trainer.external.execute, trainer.external.wrap, trainer.abort, trainer.cli\n"
     )
     subprocess.run([sys.executable, "-c", poison], check=True, cwd=ROOT)
 
@@ -109,11 +109,13 @@ def test_the_checker_starts_without_torch_numpy_and_extras():
         "import sys\n"
         "class Poison:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        known = ('torch', 'numpy', 'trainer', 'prometheus_client', 'apprise', 'mcp', 'anyio')\n"
+        "        known = ('torch', 'numpy', 'trainer', 'prometheus_client', 'apprise', 'mcp', 'anyio', 'tensorboard',\n"
+        "            'google', 'wandb', 'mlflow', 'sqlalchemy', 'pandas', 'ray', 'lightning', 'transformers', 'keras')\n"
         "        if name.partition('.')[0] in known: raise AssertionError(name)\n"
         "sys.meta_path.insert(0, Poison())\n"
         "import checker.cli, checker.daemon, checker.replay, checker.report.pages, checker.report.checklist\n"
         "import checker.service.surround, checker.service.doctor, checker.service.metrics\n"
+        "import checker.formats.roll, checker.formats.inspect, checker.source\n"
         "import checker.alarms.notifier, checker.alarms.send, checker.agents.server\n"
     )
     subprocess.run([sys.executable, "-c", poison], check=True, cwd=ROOT)
