@@ -101,7 +101,7 @@ FAMILIES = (
 )
 
 WORDS = re.compile(
-    rf"""['"]?([A-Za-z][\w./-]*(?: (?:loss|norm|rate))?)['"]?\s*[:=]\s*['"]?({N})(?![\w.])""", re.IGNORECASE
+    rf"""(?<![\w./-])([A-Za-z][\w./-]*(?: (?:loss|norm|rate))?)['"]?\s*[:=]\s*['"]?({N})(?![\w.])""", re.IGNORECASE
 )
 """`name: number` and `name=number`, in any order, in quotes or not: what Hugging Face prints, and most others."""
 
