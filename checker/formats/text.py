@@ -30,8 +30,11 @@ from checker.formats.patterns import (
 
 _ESCAPE = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
-LONGEST = 4096
+LONGEST = 2048
 """Bytes. A longer line is no line of a progress report, and regular expressions may take long over it."""
+
+_LOSS = b"loss"
+"""What every line that is understood without a pattern of a person's holds; most lines of most files do not."""
 
 
 class TextDecoder(LineDecoder):
@@ -49,6 +52,8 @@ class TextDecoder(LineDecoder):
 
     def read(self, line: bytes) -> Row | Unreadable | None:
         if len(line) > LONGEST:
+            return None
+        if not self._reading.patterns and _LOSS not in line.lower() and b"poch" not in line.lower():
             return None
         text = _ESCAPE.sub(b"", line.rstrip(b"\r").rpartition(b"\r")[2]).decode("utf-8", errors="replace")
         heading = HEADING.match(text)

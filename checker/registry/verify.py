@@ -145,7 +145,8 @@ def _metrics(entry: Entry, record: Record) -> Iterator[Check]:
     log = None if path.is_file() else source.log_of(record.folder)
     if isinstance(log, Retold):
         log.rewritten()
-        name, events = log.path.name, itertools.chain(log.events(), log.rest())
+        name = log.path.name
+        events: Iterator[Row | Unreadable] = itertools.chain(log.events(), log.rest())
     elif log is None:
         name, events = contract.METRICS, _events(path)
     else:
