@@ -119,7 +119,11 @@ BARE = re.compile(
 )
 """`train loss 0.5`."""
 
-COUNT = re.compile(r"\b(step|iter|iteration|epoch)s?\b[ \t:=#\[]*(\d+)(?![\d.])(?:[ \t]*/[ \t]*(\d+))?", re.IGNORECASE)
+_WHOLE = r"\d+(?:,\d{3})*"
+
+COUNT = re.compile(
+    rf"\b(step|iter|iteration|epoch)s?\b[ \t:=#\[]*({_WHOLE})(?![\d.])(?:[ \t]*/[ \t]*({_WHOLE}))?", re.IGNORECASE
+)
 
 COUNTERS = frozenset({"step", "iter", "iteration", "epoch", "global_step"})
 

@@ -113,8 +113,12 @@ def names_in(head: bytes) -> list[str]:
 def _below(lines: list[str], columns: int) -> bool:
     """Whether what stands under the names are rows, if there are any: mostly numbers, and not more of them."""
     between = delimiter(lines[0])
+    names = cells(lines[0], between)
     for line in lines[1:-1]:  # the last one may be cut
         told = cells(line, between)
+        if _named_anew(told, names):
+            names, columns = told, len(told)
+            continue
         found = [cell for cell in told if cell]
         if len(told) > columns or 2 * sum(map(_numeric, found)) < len(found):
             return False

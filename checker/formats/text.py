@@ -106,9 +106,9 @@ def _pairs(text: str, *, counted: bool) -> dict[str, Any]:
     for name, (at, of) in counts.items():
         if name == "step" and of and "epoch" in counts:
             continue  # it counts from 0 in each epoch
-        found.setdefault(name, int(at))
+        found[name] = _number(at)
         if of:
-            found[f"total_{name}s"] = int(of)
+            found[f"total_{name}s"] = _number(of)
     return found
 
 

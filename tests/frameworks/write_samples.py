@@ -113,9 +113,7 @@ def huggingface(out):
             return found * math.nan if broken else found
 
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
-    )
+    config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     rows = [{"input_ids": torch.randint(0, 50, (8,)), "labels": torch.tensor(i % 2)} for i in range(64)]
     arguments = TrainingArguments(
         str(out), max_steps=24, per_device_train_batch_size=8, logging_steps=1, save_steps=8, eval_strategy="steps",
