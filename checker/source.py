@@ -313,7 +313,7 @@ def has_log(folder: Path) -> bool:
     Raises:
         OSError: no file can be opened just now.
     """
-    if _inside_a_run(folder.name) and _is_run(folder.parent):
+    if inside_a_run(folder.name) and _is_run(folder.parent):
         return False
     try:
         found = other(folder)
@@ -331,7 +331,8 @@ def _is_run(folder: Path) -> bool:
         return True
 
 
-def _inside_a_run(name: str) -> bool:
+def inside_a_run(name: str) -> bool:
+    """Whether a folder of this name usually belongs to the run in the folder above."""
     return any(fnmatchcase(name, pattern) for pattern in INSIDE)
 
 
@@ -344,7 +345,7 @@ def _runs_below(folder: Path, depth: int) -> bool:
     except OSError as error:
         return bool(_nothing(error))
     for name in below[:MANY]:
-        if _inside_a_run(name):
+        if inside_a_run(name):
             continue
         place = folder / name
         if any(os.path.lexists(place / own) for own in (contract.METRICS, contract.STATUS)):

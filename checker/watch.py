@@ -18,7 +18,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
 
-from checker import places
+from checker import places, source
 from checker.inotify import Inotify, Overflow
 from checker.mounts import mount
 from checker.observer import Tree
@@ -325,6 +325,8 @@ class Alarm:
             return dict.fromkeys(gone, ANYTHING)
         if not os.path.isdir(place):
             return {}
+        if place != self.root and source.inside_a_run(place.name) and (found := list(self._new(place.parent, 0))):
+            return dict.fromkeys(found, ANYTHING)  # its first checkpoint, say, makes the folder above a run
         return dict.fromkeys(self._new(place, depth), ANYTHING)
 
     def _again(self, folder: Path) -> None:

@@ -29,3 +29,7 @@ def event(step, at=1.7e9, /, **values):
 
 def frame(message):
     return struct.pack("<QI", len(message), 0) + message + b"\0\0\0\0"
+
+
+VERSION = frame(varint(1 << 3 | 1) + struct.pack("<d", 1.7e9) + field(3, b"brain.Event:2"))
+"""What every event file begins with."""

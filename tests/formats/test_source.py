@@ -5,7 +5,7 @@ import sqlite3
 import time
 
 import pytest
-from event_files import event
+from event_files import VERSION, event
 
 import contract
 from checker import places, source
@@ -153,8 +153,7 @@ def test_the_latest_of_the_states_of_checkpoints_is_read(tmp_path):
 
 def test_event_files_are_one_log(tmp_path):
     for number in (1, 2):
-        data = b"\x18\0\0\0\0\0\0\0\0\0\0\0brain.Event:2" + event(number, loss=1.0)
-        (tmp_path / f"events.out.tfevents.{number}.host").write_bytes(data)
+        (tmp_path / f"events.out.tfevents.{number}.host").write_bytes(VERSION + event(number, loss=1.0))
     assert len(source.other(tmp_path).files) == 2
 
 
