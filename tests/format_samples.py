@@ -51,8 +51,8 @@ SAMPLES = (
         "stable-baselines3-json", "baselines", "json", "stable-baselines3-json", 5,
         _losses(None, lr="train/learning_rate"),
     ),
-    Sample("mmengine", "mmengine", "*", "mmengine", 15, _losses("loss", lr="lr"), ("step", 22)),
-    Sample("mmengine-text", "mmengine", "*/*.log", "text", 12, _losses("train_loss", lr="lr"), ("row", 10)),
+    Sample("mmengine", "mmengine", "2*", "mmengine", 15, _losses("loss", lr="lr"), ("step", 22)),
+    Sample("mmengine-text", "mmengine", "2*/*.log", "text", 12, _losses("train_loss", lr="lr"), ("row", 10)),
     Sample(
         "ultralytics", "ultralytics", "run", "ultralytics", 4, _losses("train/box_loss", "val/box_loss", "lr/pg0")
     ),
