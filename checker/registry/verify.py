@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import contract
-from checker import process, source
+from checker import places, process, source
 from checker.decoder import RowDecoder
 from checker.events import Life, Row, Unreadable
 from checker.opened import Opened
@@ -78,7 +78,8 @@ def _faults(record: Record) -> Iterator[Check]:
 def _experiment(entry: Entry, record: Record, beside: Sequence[Entry]) -> Iterator[Check]:
     name, document = contract.EXPERIMENT, record.experiment
     if not document:
-        if not any(fault.startswith(name) for fault in record.faults):
+        known = any(fault.startswith(name) for fault in record.faults) or places.foreign(record.folder)
+        if not known:  # another program's run never promised one
             yield _bad(name, "is missing: nothing says what was tried, and by which metric it is judged")
         return
     troubles = [*contract.experiment_faults(document), *_identity(entry, document, beside), *_declared(document)]

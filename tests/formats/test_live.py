@@ -173,6 +173,20 @@ def test_commands_know_such_a_folder(tmp_path, call, name):
     assert "no run folders" not in out + err
 
 
+def test_verify_reads_such_a_log(tmp_path, call):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "metrics.csv").write_text(lightning(*FINE))
+    code, out, _ = call("verify", folder)
+    assert code == 0, out
+    assert "metrics.csv: 20 rows up to step 19" in out
+    with (folder / "metrics.csv").open("a") as log:
+        log.write("1,2,3,4,5\n")
+    code, out, _ = call("verify", folder)
+    assert code != 0
+    assert "metrics.csv:22: 5 cells" in out
+
+
 def test_once_finds_the_nan_and_says_so(tmp_path, call):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -203,10 +217,13 @@ def test_a_real_watch_of_a_real_process(tmp_path):
         saved.write_text(half[:-20])
         saved.write_text(half)
         wait_until(lambda: all(told_of(folder) for folder in folders.values()))
+        waiting = program("checker", "wait", folders["lightning"], "--timeout", "20")
+        answer, _ = waiting.communicate(timeout=30)
     finally:
         os.kill(checker.pid, signal.SIGTERM)
         out, _ = checker.communicate(timeout=30)
-    assert checker.returncode == 0
+    assert (checker.returncode, waiting.returncode) == (0, 1)
+    assert json.loads(answer)["rule"] == "nonfinite"
     for name in folders:
         assert f"{name}" in out
     assert "cannot be" not in out
