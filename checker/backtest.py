@@ -76,12 +76,12 @@ def _below(folder: Path) -> Iterator[Path]:
     for where, folders, files in os.walk(folder):
         folders.sort()
         here = Path(where)
-        if contract.METRICS in files or (files and source.has_log(here)):
+        if contract.METRICS in files or source.has_log(here):
             yield here
             folders.clear()
             continue
         for name in sorted({*files} - source.OWN):
-            if name.endswith(".jsonl") or source.format_of(here / name) is not None:
+            if source.may_be_log(name) and (name.endswith(".jsonl") or source.format_of(here / name) is not None):
                 yield here / name
 
 

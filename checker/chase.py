@@ -126,7 +126,10 @@ class Chase:
         return True
 
     def _resume(self, pursuit: Pursuit, past: journal.Past) -> None:
-        acts = [(act, self._ago(act)) for act in past.acts_on(pursuit.id)]
+        known = past.acts_on(pursuit.id)
+        if known and known[-1].get("act") == Did.CANNOT:  # told already, by an earlier checker
+            pursuit.trouble = str(known[-1].get("text"))
+        acts = [(act, self._ago(act)) for act in known]
         enforce.resume(pursuit, acts, self.now, observe=self.mode is Mode.OBSERVE)
         self.pursuits.append(pursuit)
         if self.mode is Mode.ACT and Did.SIGKILL in pursuit.done and not pursuit.ended:

@@ -166,10 +166,7 @@ class Daemon:
         """One pass: whoever may have changed, then whose time has come, then a slice of what can wait."""
         woken = self.alarm.wait(self._patience() if wait else 0.0)
         moment = self._moment()
-        for trouble in self.alarm.troubles():
-            self.tell([Notice("checker", trouble, Severity.WARNING)])
-        if self.alarm.refused or self._refused:
-            self._tell_refused()
+        self._tell_troubles()
         for folder, touched in woken.items():
             if self.stopping:
                 return
@@ -254,6 +251,15 @@ class Daemon:
                 return
 
     # ------------------------------------------------------------------------------------------------ who is there
+
+    def _tell_troubles(self) -> None:
+        """Says what keeps us from watching as we should, each thing once."""
+        for trouble in self.alarm.troubles():
+            self.tell([Notice("checker", trouble, Severity.WARNING)])
+        for folder, why in self.alarm.doubts():
+            self.tell([Notice(self._name(folder), f"not watched: {why}", Severity.WARNING)])
+        if self.alarm.refused or self._refused:
+            self._tell_refused()
 
     def _tell_refused(self) -> None:
         """Says once of each folder that it cannot be looked into."""
@@ -484,9 +490,16 @@ def judge_once(
     feed: Feed | None = None,
 ) -> tuple[list[Run], list[Notice]]:
     """Judges every run below `root` as it is now and returns; nothing is stopped."""
-    runs, notices = [], []
-    for folder in folders(root):
-        name = folder.name if folder == root else str(folder.relative_to(root))
+    runs, notices = list[Run](), list[Notice]()
+
+    def named(folder: Path) -> str:
+        return folder.name if folder == root else str(folder.relative_to(root))
+
+    def doubt(folder: Path, why: str) -> None:
+        notices.append(Notice(named(folder), f"not judged: {why}", Severity.WARNING))
+
+    for folder in folders(root, doubt=doubt):
+        name = named(folder)
         try:
             run = _opened(folder, name, mode, limits, reading, feed, process.look)
             notices += run.turn(Moment.now())

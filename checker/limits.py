@@ -21,6 +21,7 @@ from checker import limits_check, reading_check, tomltext
 from checker.alarms.policy import NOTIFY, Notify
 from checker.caution import KILLERS
 from checker.formats.format import PLAIN, Reading
+from checker.formats.text import teach
 from checker.judge import POLICY
 from checker.limits_check import RULE, shipped
 from checker.registry import policy
@@ -117,6 +118,7 @@ def read(path: Path) -> InForce:
     limits = {rule: dataclasses.replace(shipped(rule), **values) for rule, values in given.items()}
     kept = {rule: found for rule, found in limits.items() if changes(rule, found)}
     reading = Reading(document.get("columns", {}), document.get("patterns", {}))
+    teach(reading.patterns)  # before any folder is looked at, to find logs that only these make logs
     return InForce(kept, path, document.get("calibration", {}), reading, **_policies(document))
 
 

@@ -47,5 +47,5 @@ SUMMARY_MARKS = ("train_runtime", "train_samples_per_second")
 
 def direction(metric: str) -> str:
     """`max` or `min`: which way `metric` improves when nobody declared it."""
-    name = metric.lower()
+    name = metric.lower().replace("mape", "")  # a percentage of error, not a mean average precision
     return "max" if any(part in name for part in LARGER_IS_BETTER) and "loss" not in name else "min"

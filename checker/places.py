@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,6 +42,11 @@ def foreign(folder: Path) -> bool:
     return not os.path.lexists(f"{folder}{os.sep}{METRICS}") and source.look(folder) is not None
 
 
+def undecided(folder: Path) -> str:
+    """Why a folder that is no run folder might be one, and somebody has to say which of its files is the log."""
+    return source.undecided(folder)
+
+
 def gone(folder: Path) -> bool:
     """Whether it is certain that this is no run folder any more: one that cannot be looked into may be."""
     if is_run(folder):
@@ -62,19 +67,28 @@ def _may_have_log(folder: Path) -> bool:
         return True
 
 
-def folders(root: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """Every run folder at or below `root`, once; what lies inside one (checkpoints) is not looked at."""
-    return _folders(root, depth, Links(root))
+def folders(root: Path, depth: int = DEPTH, doubt: Callable[[Path, str], object] | None = None) -> Iterator[Path]:
+    """Every run folder at or below `root`, once; what lies inside one (checkpoints) is not looked at.
+
+    Args:
+        root: where to look.
+        depth: how many levels below it.
+        doubt: hears of each folder that may be one, and why that cannot be told.
+    """
+    return _folders(root, depth, Links(root), doubt)
 
 
-def _folders(folder: Path, depth: int, links: Links) -> Iterator[Path]:
+def _folders(folder: Path, depth: int, links: Links, doubt: Callable[[Path, str], object] | None) -> Iterator[Path]:
     if is_run(folder):
         yield folder
-    elif depth:
+        return
+    if doubt is not None and (why := undecided(folder)):
+        doubt(folder, why)
+    if depth:
         with suppress(OSError):
             for below in inside(folder):
                 if links.takes(below):
-                    yield from _folders(below, depth - 1, links)
+                    yield from _folders(below, depth - 1, links, doubt)
 
 
 def inside(folder: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import contract
 from checker.decoder import Decoder
 from checker.events import Row, Unreadable
-from checker.formats.format import Format, Half, Kept, Reading
+from checker.formats.format import Format, Half, Reading
 from checker.opened import Opened, identity, kind_of
 from checker.tail import CHUNK
 
@@ -60,21 +60,24 @@ class Retold:
         self._begin()
 
     def _begin(self) -> None:
-        self._decoder = self._new()
+        self._decoders: list[Decoder] = []
+        """One for each file: a record that one file ends in the middle of does not go on in the next."""
+        self._parts: list[_Part] = []
         self._digest = hashlib.blake2b(digest_size=16)
         self._first = ""
         self._count = 0
         """Rows that were told."""
-        self._lines = 0
-        self._parts: tuple[_Part, ...] = ()
+        self._bad = 0
+        """Events that were told since and are no rows."""
         self._stamps: tuple[object, ...] = ()
         self._pending: deque[Row | Unreadable] = deque()
         """Events that are known and were not told yet."""
         self._half = False
         """It is just being written anew: nothing more is read before that is done."""
-
-    def _new(self) -> Decoder | None:
-        return self.format.decoder(self.reading) if self.format.decoder is not None else None
+        self._unsettled = False
+        """What was written a moment ago is not told yet."""
+        self._finished = False
+        """What was unfinished has been told as what it was."""
 
     def again(self) -> Retold:
         """The same log, from its first row."""
@@ -86,12 +89,12 @@ class Retold:
 
     @property
     def lines(self) -> int:
-        return self._decoder.lines if self._decoder is not None else self._lines
+        return sum(decoder.lines for decoder in self._decoders)
 
     @property
     def unfinished(self) -> int:
         """Bytes after what was read that are no whole row yet."""
-        return self._decoder.unfinished if self._decoder is not None else 0
+        return self._decoders[-1].unfinished if self._decoders else int(self._unsettled)
 
     def fingerprint(self) -> str:
         """A short name for the run that the log tells of: a digest of its first row.
@@ -102,7 +105,7 @@ class Retold:
         if self._first:
             return self._first
         try:
-            events = self.again()._all(lambda _: None)  # noqa: SLF001 - the same class
+            events = self.again()._whole(self._find())  # noqa: SLF001 - the same class
             return next((_name(event) for event in events if isinstance(event, Row)), "")
         except FileNotFoundError:
             return ""
@@ -112,11 +115,19 @@ class Retold:
     def fresh(self) -> None:
         """There is no short way."""
 
+    def files(self) -> list[Path]:
+        """Its files, in the order in which they tell."""
+        try:
+            return list(self._find())
+        except OSError as error:
+            self.trouble = f"cannot be read: {error.strerror or error}"
+            return []
+
     # ------------------------------------------------------------------------------------------------------ looking
 
     def rewritten(self) -> bool:
         """Whether the log tells another story now. If so, the next `events` start at its first row."""
-        paths = self._paths()
+        paths = self.files()
         self.missing = not paths
         if not paths:
             return False
@@ -124,66 +135,60 @@ class Retold:
         stamps = tuple(map(_stamp, paths))
         if stamps == self._stamps:
             return False
-        if self.format.kept is not Kept.SAVED and (not self._parts or self._grown(paths)):
+        if self.format.read is None and not self._finished and self._grown(paths):
+            self._half = False
             return False
-        return self._retold(stamps)
-
-    def files(self) -> list[Path]:
-        """Its files, in the order in which they tell."""
-        return self._paths()
-
-    def _paths(self) -> list[Path]:
-        try:
-            return list(self._find())
-        except OSError as error:
-            self.trouble = f"cannot be read: {error.strerror or error}"
-            return []
+        return self._retold(paths, stamps)
 
     def _grown(self, paths: Sequence[Path]) -> bool:
         """Whether the files are those that were read, with more at the end and perhaps another one behind them."""
-        if len(paths) < len(self._parts) or any(
-            part.path != path for part, path in zip(self._parts, paths, strict=False)
-        ):
-            return False
-        return all(map(_same, self._parts))
+        known = [part.path for part in self._parts]
+        return known == list(paths[: len(known)]) and all(map(_same, self._parts))
 
-    def _retold(self, stamps: tuple[object, ...]) -> bool:
+    def _retold(self, paths: Sequence[Path], stamps: tuple[object, ...]) -> bool:
         """Reads everything again; whether it tells another story."""
-        other = self.again()
-        parts: list[_Part] = []
-        known, count, ahead = hashlib.blake2b(digest_size=16), 0, deque[Row | Unreadable]()
+        other, ahead = self.again(), deque[Row | Unreadable]()
         try:
-            for event in other._all(parts.append):  # noqa: SLF001 - the same class
-                if not isinstance(event, Row):
-                    if count >= self._count:
-                        ahead.append(event)
-                    continue
-                count += 1
-                if count > self._count:
-                    ahead.append(event)
-                    continue
-                known.update(_content(event))
-        except Half:
-            self._half = True
-            return False
+            same = self._agrees(other, paths, ahead)
         except (OSError, contract.Unreadable) as error:
             self._stumbled(error)
             return False
-        if count < self._count and _lately(parts):
+        except Half as error:
+            self._half = True
+            if not _lately(paths):  # its writer died over it
+                self._stamps = stamps
+                self.trouble = f"ends in the middle ({error})"
+            return False
+        if other.rows < self._count and _lately(paths):
             self._half = True
             return False
-        if count < self._count or known.digest() != self._digest.digest():
-            return self._start_over()
-        self._decoder, self._lines = other._decoder, other._lines  # noqa: SLF001 - the same class
-        self._parts, self._stamps = tuple(parts), stamps
-        self._pending = ahead
-        self._half = False
-        self.trouble, self._troubled = "", None
+        if not same:
+            return self._start_over(paths, stamps)
+        self._decoders, self._parts, self._pending = other._decoders, other._parts, ahead  # noqa: SLF001 - the same class
+        self._unsettled = self.format.held_back > 0 and _lately(paths)
+        self._stamps = () if self._unsettled else stamps
+        self._half = self._finished = False
+        self._well()
         return False
 
-    def _start_over(self) -> bool:
+    def _agrees(self, other: Retold, paths: Sequence[Path], ahead: deque[Row | Unreadable]) -> bool:
+        """Whether the story of another begins as this one; puts what goes beyond it into `ahead`."""
+        known = hashlib.blake2b(digest_size=16)
+        told = 0
+        for event in other._whole(paths):
+            if isinstance(event, Row) and other.rows <= self._count:
+                known.update(_content(event))
+            elif other.rows == self._count and told < self._bad:
+                told += 1
+            elif other.rows >= self._count:
+                ahead.append(event)
+        return other.rows >= self._count and known.digest() == self._digest.digest()
+
+    def _start_over(self, paths: Sequence[Path], stamps: tuple[object, ...]) -> bool:
         told = self._count > 0
         self._begin()
+        if self.format.read is not None:
+            self._retold(paths, stamps)
         return told
 
     # ------------------------------------------------------------------------------------------------------ reading
@@ -191,65 +196,84 @@ class Retold:
     def events(self, most: float = math.inf) -> Iterator[Row | Unreadable]:
         """What has been added since the last look, about `most` bytes of it."""
         self.more = False
-        try:
-            if not (self._pending or self.missing or self._half):
-                if self.format.kept is Kept.SAVED and not self._stamps:
-                    self._retold(tuple(map(_stamp, self._paths())))
-                elif self.format.kept is not Kept.SAVED:
-                    yield from self._grow(most)
-        except (OSError, contract.Unreadable) as error:
-            self._stumbled(error)
-        limit = len(self._pending) if most == math.inf else max(1, int(most) >> 9)
-        while self._pending and limit:
+        limit = math.inf if most == math.inf else max(1, int(most) >> 9)
+        while self._pending and limit > 0:
             limit -= 1
             yield self._tell(self._pending.popleft())
-        self.more = self.more or bool(self._pending)
+        self.more = bool(self._pending)
+        if not (self.more or self.missing or self._half) and self.format.read is None:
+            try:
+                yield from self._grow(self.files(), most)
+            except (OSError, contract.Unreadable) as error:
+                self._stumbled(error)
         if self.trouble and self._troubled != self.trouble:
             self._troubled = self.trouble
             yield Unreadable(0, self.trouble)
 
     def rest(self) -> Iterator[Row | Unreadable]:
-        """What is unfinished, once nothing more is expected."""
+        """What is unfinished, once nothing more is expected. If it goes on after all, everything is compared anew."""
         while self._pending:
             yield self._tell(self._pending.popleft())
-        if self._decoder is not None:
-            for event in self._decoder.finish():
+        self._finished = True
+        for decoder in self._decoders:
+            for event in decoder.finish():
                 yield self._tell(event)
 
     def _tell(self, event: Row | Unreadable) -> Row | Unreadable:
-        """Counts an event that is told now."""
-        if isinstance(event, Row):
-            self._count += 1
-            self._digest.update(_content(event))
-            self._first = self._first or _name(event)
+        """An event that is told now, counted."""
+        if not isinstance(event, Row):
+            self._bad += 1
+            return event
+        event = event if event.index == self._count else event._replace(index=self._count)
+        self._count, self._bad = self._count + 1, 0
+        self._digest.update(_content(event))
+        self._first = self._first or _name(event)
         return event
 
-    def _grow(self, most: float) -> Iterator[Row | Unreadable]:
-        """Reads on in the last file, and in those behind it."""
-        paths = self._paths()
+    def _whole(self, paths: Sequence[Path]) -> Iterator[Row | Unreadable]:
+        """Everything that the files hold now; to be asked of a `Retold` that has told nothing.
+
+        Raises:
+            Half: they end in the middle.
+            OSError, contract.Unreadable: they cannot be read.
+        """
+        if self.format.read is None:
+            yield from self._grow(paths, math.inf)
+        else:
+            yield from map(self._tell, self.format.read(paths, self.reading))
+
+    def _grow(self, paths: Sequence[Path], most: float) -> Iterator[Row | Unreadable]:
+        """Reads on in each of the files, about `most` bytes in all."""
         stamps = tuple(map(_stamp, paths))
         for place, path in enumerate(paths):
-            if place < len(self._parts) - 1:
+            if stamps[place] is not None and stamps[place : place + 1] == self._stamps[place : place + 1]:
                 continue
-            before = sum(part.offset for part in self._parts)
-            with Opened(path) as fd:
+            log = Opened(path)
+            with log as fd:
                 if fd is None:
                     self.trouble = f"{path.name} is {kind_of(os.stat(path).st_mode)}, not a regular file"
                     return
                 if place == len(self._parts):
-                    self._parts += (_Part(path, identity(os.fstat(fd)), 0, b""),)
-                for data in self._added(fd, most):
-                    for event in self._decoder.feed(data) if self._decoder is not None else ():
+                    self._begin_file(path, fd)
+                for data in self._added(fd, place, most):
+                    most -= len(data)
+                    for event in log.discreet(self._decoders[place].feed(data)):
                         yield self._tell(event)
-            most -= sum(part.offset for part in self._parts) - before
             if self.more:
                 return
-        self._stamps, self.trouble, self._troubled = stamps, "", None
+        self._stamps = stamps
+        self._well()
 
-    def _added(self, fd: int, most: float) -> Iterator[bytes]:
-        """What has been added to the last file that was begun, about `most` bytes of it."""
+    def _begin_file(self, path: Path, fd: int) -> None:
+        if self.format.decoder is None:
+            raise ValueError(f"{self.format.name} is neither saved nor appended")
+        self._parts.append(_Part(path, identity(os.fstat(fd)), 0, b""))
+        self._decoders.append(self.format.decoder(self.reading))
+
+    def _added(self, fd: int, place: int, most: float) -> Iterator[bytes]:
+        """What has been added to a file, about `most` bytes of it."""
         info = os.fstat(fd)
-        part = self._parts[-1]
+        part = self._parts[place]
         if part.file != identity(info) or info.st_size < part.offset:
             return  # changed since `rewritten` looked; the next look will see it
         while part.offset < info.st_size:
@@ -260,41 +284,15 @@ class Retold:
             if not data:
                 return
             most -= len(data)
-            part = part._replace(offset=part.offset + len(data), mark=(part.mark + data)[-_MARK:])
-            self._parts = (*self._parts[:-1], part)
+            part = self._parts[place] = part._replace(offset=part.offset + len(data), mark=(part.mark + data)[-_MARK:])
             yield data
-
-    def _all(self, note: Callable[[_Part], object]) -> Iterator[Row | Unreadable]:
-        """Everything that the files hold now, `note` hears how far each was read.
-
-        Raises:
-            Half: they end in the middle.
-            OSError, contract.Unreadable: they cannot be read.
-        """
-        paths = self._find()
-        if self.format.read is not None:
-            found = list(self.format.read(paths, self.reading))
-            self._lines = len(found)
-            for path in paths:
-                info = os.stat(path)
-                note(_Part(path, identity(info), info.st_size, b""))
-            yield from found
-        if self._decoder is None:
-            return
-        for path in paths:
-            with Opened(path) as fd:
-                if fd is None:
-                    continue
-                info = os.fstat(fd)
-                part = _Part(path, identity(info), 0, b"")
-                while part.offset < info.st_size and (data := os.pread(fd, CHUNK, part.offset)):
-                    part = part._replace(offset=part.offset + len(data), mark=(part.mark + data)[-_MARK:])
-                    yield from self._decoder.feed(data)
-                note(part)
 
     def _stumbled(self, error: OSError | contract.Unreadable) -> None:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         self.trouble = f"{self.path.name} cannot be read: {why}"
+
+    def _well(self) -> None:
+        self.trouble, self._troubled = "", None
 
 
 def _content(row: Row) -> bytes:
@@ -327,12 +325,12 @@ def _stamp(path: Path) -> object:
         return None
 
 
-def _lately(parts: Sequence[_Part]) -> bool:
+def _lately(paths: Sequence[Path]) -> bool:
     """Whether one of the files was written to a moment ago."""
     now = time.time()
-    for part in parts:
+    for path in paths:
         try:
-            if abs(now - os.stat(part.path).st_mtime) < SETTLED_SECONDS:
+            if abs(now - os.stat(path).st_mtime) < SETTLED_SECONDS:
                 return True
         except OSError:
             return True

@@ -193,7 +193,7 @@ def seconds(value: object) -> float | None:
     if number is None:
         return None
     since = number / 1000 if number > 1e11 else number
-    return since if 1e8 < since < 1e11 else None
+    return since if 1e8 < since < 1e10 else None  # beyond the year 2286 it is no time, but digits like 20261122001748
 
 
 def _why(data: bytes, error: ValueError) -> str:

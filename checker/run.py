@@ -304,7 +304,7 @@ class Run:
         self.chase.pursuits.clear()
         self.unreadable = []
         self._read_named = None
-        self._past = journal.recall(self.folder, self.tail.fingerprint(), self._owed)
+        self._past = journal.recall(self.folder, self._log_fingerprint(), self._owed)
         self._endings = {(after, look.run_id, look.state) for after, look in self._past.ticks if look.final}
         self.acts = list(self._past.acts)
         for text in (why, problem):
@@ -312,6 +312,15 @@ class Run:
                 self._say(text)
         if self._past.unreadable:
             self._say(f"{self._past.unreadable} lines of {contract.FINDINGS} cannot be read and are ignored")
+
+    def _log_fingerprint(self) -> str:
+        """Which run the log tells of; nothing where it cannot be read now and no journal asks for it."""
+        try:
+            return self.tail.fingerprint()
+        except OSError:
+            if os.path.lexists(self.journal.path):
+                raise
+            return ""
 
     def _look_around(self, moment: Moment, *, process_too: bool) -> None:
         before = self.state

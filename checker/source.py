@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import errno
-import fnmatch
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
 import contract
-from checker.formats import jsonlog, mlflow
+from checker.formats import jsonlog, mlflow, text
 from checker.formats.format import HEAD, PLAIN, Format, Kept, Reading
 from checker.formats.roll import FORMATS
 from checker.opened import Opened
@@ -25,8 +26,18 @@ Log = Tail | Retold
 
 OWN = frozenset({
     contract.METRICS, contract.STATUS, contract.EXPERIMENT, contract.FINDINGS, contract.EVENTS, contract.DIAGNOSIS,
+    contract.ENVIRONMENT, contract.HYPOTHESIS, contract.SPEC, contract.RESULT, contract.RESULT_PAGE, contract.OUTPUT,
+    contract.EVALUATIONS, contract.STACKS, contract.PROMOTIONS, contract.NEXT, contract.CHECKLIST,
 })  # fmt: skip
 """Files of ours, which are no other program's log."""
+
+MANY = 32
+"""Files in one folder under names that may mean anything, `*.csv` say. Where there are more, they are data: a log each
+would be ambiguous anyway, and to look into thousands of them takes minutes."""
+
+MOST_NAMES = 10_000
+"""Names that are read of one folder (some 10 ms). No program keeps so many files beside its log; where one does, a log
+whose name is known by heart is found all the same."""
 
 INSIDE = ("checkpoint-*", "checkpoints", "vis_data", "metrics", "artifacts", "files", "logs", "tmp")
 """Folders that belong to a run rather than being one."""
@@ -53,7 +64,7 @@ def log_of(folder: Path, reading: Reading = PLAIN) -> Log:
     if os.path.lexists(own):
         return Tail(own) if not reading.columns else _own(own, reading)
     try:
-        found = other(folder)
+        found = other(folder, reading)
     except Ambiguous:
         found = None
     return Tail(own) if found is None else Retold(found.format, partial(_again, folder, found), reading)
@@ -68,18 +79,36 @@ def log_at(path: Path, reading: Reading = PLAIN) -> Log:
     if path.is_dir():
         if os.path.lexists(path / contract.METRICS):
             return log_of(path, reading)
-        found = other(path)
+        found = other(path, reading)
         if found is None:
             raise ValueError(f"{path}: a folder without {contract.METRICS}, and without a log of another known program")
         return log_of(path, reading)
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder")
-    format_ = format_of(path)
+    format_ = format_of(path, reading)
+    if format_ is mlflow.DATABASE_FORMAT:
+        files = (path, path.parent / _only_run(path))
+        return Retold(format_, lambda: files, reading)
     if format_ is None:
         if path.suffix not in LINES and not _has_an_object(head_of(path)):
             raise ValueError(f"{path}: no log of a known format; checker formats lists them")
         return Tail(path) if not reading.columns else _own(path, reading)
     return Retold(format_, lambda: (path,), reading)
+
+
+def _only_run(database: Path) -> str:
+    """The run in a database of MLflow's.
+
+    Raises:
+        ValueError: there are several, or none.
+    """
+    runs = mlflow.runs_in(database)
+    if len(runs) == 1:
+        return runs[0]
+    names = ", ".join(runs[-5:]) if runs else "none"
+    raise ValueError(
+        f"{database}: holds {len(runs)} runs ({names}); name the folder of one, mlruns/EXPERIMENT/RUN, or make it"
+    )
 
 
 def _own(path: Path, reading: Reading) -> Retold:
@@ -93,37 +122,65 @@ def _again(folder: Path, first: Found) -> Sequence[Path]:
     return found or [path for path in first.files if path.exists()]
 
 
-def other(folder: Path) -> Found | None:
+def other(folder: Path, reading: Reading = PLAIN) -> Found | None:
     """The log of another program that lies in a folder, of the first format that fits.
 
     Raises:
         Ambiguous: several files fit equally well.
     """
-    return next(_others(folder), None)
-
-
-def _others(folder: Path) -> Iterator[Found]:
+    text.teach(reading.patterns)
+    names = _names(folder)
     for format_ in FORMATS:
-        files = _lying(folder, format_)
-        if not files:
-            continue
+        files = _lying(folder, format_, names)
         if format_.kept is Kept.APPENDED and len(files) > 1:
-            names = ", ".join(path.name for path in files[:5])
+            told = ", ".join(path.name for path in files[:5])
             raise Ambiguous(
-                f"{folder}: {names} might each be the log ({format_.title}); put them into a folder each, "
+                f"{folder}: {told} might each be the log ({format_.title}); put them into a folder each, "
                 f"or name the one that is meant to inspect, replay or backtest"
             )
-        yield Found(format_, tuple(files))
+        if files:
+            return Found(format_, tuple(files))
+    return None
 
 
-def _lying(folder: Path, format_: Format) -> list[Path]:
+def undecided(folder: Path) -> str:
+    """Why nobody can say which of several files is a folder's log; nothing where there is one, or none."""
+    if any(os.path.lexists(folder / name) for name in (contract.METRICS, contract.STATUS, contract.EXPERIMENT)):
+        return ""
+    try:
+        other(folder)
+    except Ambiguous as error:
+        return str(error)
+    except OSError:
+        return ""
+    return ""
+
+
+def _lying(folder: Path, format_: Format, names: Sequence[str] | None = None) -> list[Path]:
     """The files in a folder that have a name of the format, and its content, in the order in which they tell."""
     if format_ is mlflow.DATABASE_FORMAT:
         return _in_database(folder)
-    paths = [path for path in _named(folder, format_.files) if _is(path, format_)]
+    named = _named(folder, format_.files, _names(folder) if names is None else names)
+    paths = [path for path in named if _is(path, format_)]
     if format_.kept is Kept.SAVED and format_ is not mlflow.FILES:
-        return sorted(paths, key=_modified)[-1:]
+        return _latest(paths)
     return sorted(paths)
+
+
+SAVED_TOGETHER = 10_000_000_000
+"""Nanoseconds. Of files that are as old as that the longest is the latest: a folder that was copied, or came out of an
+archive or a repository, has lost the times at which its files were saved."""
+
+
+def _latest(paths: Iterable[Path]) -> list[Path]:
+    """The document that was saved last."""
+    infos: dict[Path, os.stat_result] = {}
+    for path in paths:
+        with suppress(OSError):
+            infos[path] = os.stat(path)
+    newest = max((info.st_mtime_ns for info in infos.values()), default=0)
+    near = [path for path, info in infos.items() if newest - info.st_mtime_ns < SAVED_TOGETHER]
+    return sorted(near, key=lambda path: (infos[path].st_size, infos[path].st_mtime_ns, str(path)))[-1:]
 
 
 def _in_database(folder: Path) -> list[Path]:
@@ -137,16 +194,16 @@ def _in_database(folder: Path) -> list[Path]:
     return []
 
 
-def _named(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
-    """The files with one of the names, each once."""
-    flat = [pattern for pattern in patterns if "/" not in pattern]
-    names = _names(folder) if flat else []
-    for name in names:
-        if name not in OWN and any(fnmatch.fnmatchcase(name, pattern) for pattern in flat):
-            yield folder / name
+def _named(folder: Path, patterns: Sequence[str], names: Sequence[str]) -> Iterator[Path]:
+    """The files with one of the names, each once; none where so many have one that they cannot be logs."""
     for pattern in patterns:
         if "/" in pattern:
             yield from _globbed(folder, pattern)
+    flat = [pattern for pattern in patterns if "/" not in pattern]
+    found = [name for name in names if name not in OWN and any(fnmatchcase(name, pattern) for pattern in flat)]
+    anything = any(pattern.startswith("*.") and pattern.count(".") == 1 for pattern in flat)
+    if not (anything and len(found) > MANY):
+        yield from (folder / name for name in found)
 
 
 def _globbed(folder: Path, pattern: str) -> list[Path]:
@@ -159,9 +216,23 @@ def _globbed(folder: Path, pattern: str) -> list[Path]:
 def _names(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
+            some = list(islice(entries, MOST_NAMES))
     except OSError as error:
         return _nothing(error)
+    found = [entry.name for entry in some if not entry.name.startswith(".") and not _is_folder(entry)]
+    if len(some) == MOST_NAMES:
+        found += [name for name in KNOWN_BY_HEART - {*found} if os.path.lexists(folder / name)]
+    return found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return True  # nobody may look, so nobody can read it
+
+
+KNOWN_BY_HEART = frozenset(name for one in FORMATS for name in one.files if "*" not in name and "/" not in name)
 
 
 def _nothing(error: OSError) -> list[Any]:
@@ -175,39 +246,38 @@ def _nothing(error: OSError) -> list[Any]:
     return []
 
 
-def _modified(path: Path) -> tuple[int, str]:
-    try:
-        return os.stat(path).st_mtime_ns, str(path)
-    except OSError:
-        return 0, str(path)
-
-
 def _is(path: Path, format_: Format) -> bool:
     try:
         info = os.stat(path)
     except OSError:
         return False
     size = min(info.st_size, HEAD)  # beyond that, what is added changes nothing about what the log is
-    return size > 0 and _fits(str(path), format_, (info.st_dev, info.st_ino, size, size < HEAD and info.st_mtime_ns))
+    stamp = (info.st_dev, info.st_ino, size, size < HEAD and info.st_mtime_ns, text.taught())
+    return size > 0 and _fits(str(path), format_, stamp)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 14)
 def _fits(path: str, format_: Format, _stamp: object) -> bool:
     """Whether the content of a file is of a format; asked once as long as its beginning stays as it is."""
     return format_.recognises(head_of(Path(path)))
 
 
 def head_of(path: Path) -> bytes:
-    """The first bytes of a file; none where it cannot be read."""
+    """The first bytes of a file; none where it cannot be read.
+
+    Raises:
+        OSError: it is we who cannot open anything just now; that must not be remembered as what the file is.
+    """
     try:
         with Opened(path) as fd:
             return b"" if fd is None else os.pread(fd, HEAD, 0)
-    except OSError:
-        return b""
+    except OSError as error:
+        return bytes(_nothing(error))
 
 
-def format_of(path: Path) -> Format | None:
+def format_of(path: Path, reading: Reading = PLAIN) -> Format | None:
     """The format of a file by its content alone; None for JSON lines that mean what ours do, and for what is no log."""
+    text.teach(reading.patterns)
     head = head_of(path)
     for known in FORMATS:
         if known is jsonlog.LINES and (path.suffix in LINES or known.recognises(head)):
@@ -215,6 +285,14 @@ def format_of(path: Path) -> Format | None:
         if known.recognises(head):
             return known
     return None
+
+
+def may_be_log(name: str) -> bool:
+    """Whether a file's name is that of some log. In a folder of pictures nobody looks into each of them."""
+    return name.endswith(LINES) or any(fnmatchcase(name, pattern.rpartition("/")[2]) for pattern in _NAMES)
+
+
+_NAMES = frozenset(name for one in FORMATS if one.kept is not Kept.SAVED for name in one.files) | KNOWN_BY_HEART
 
 
 def _has_an_object(head: bytes) -> bool:
@@ -235,7 +313,7 @@ def has_log(folder: Path) -> bool:
     Raises:
         OSError: no file can be opened just now.
     """
-    if _inside_a_run(folder.name):
+    if inside_a_run(folder.name) and _is_run(folder.parent):
         return False
     try:
         found = other(folder)
@@ -244,19 +322,30 @@ def has_log(folder: Path) -> bool:
     return found is not None and not _runs_below(folder, 2 if found.format.files[0].startswith("*") else 1)
 
 
-def _inside_a_run(name: str) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in INSIDE)
+def _is_run(folder: Path) -> bool:
+    """Whether a folder has a log, whosever it is."""
+    try:
+        ours = (contract.METRICS, contract.STATUS, contract.EXPERIMENT)
+        return any(os.path.lexists(folder / name) for name in ours) or other(folder) is not None
+    except Ambiguous:
+        return True
+
+
+def inside_a_run(name: str) -> bool:
+    """Whether a folder of this name usually belongs to the run in the folder above."""
+    return any(fnmatchcase(name, pattern) for pattern in INSIDE)
 
 
 def _runs_below(folder: Path, depth: int) -> bool:
     """Whether a folder some levels below has a log."""
     try:
         with os.scandir(folder) as entries:
-            below = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+            some = islice(entries, MOST_NAMES)
+            below = [entry.name for entry in some if not entry.name.startswith(".") and _is_folder(entry)]
     except OSError as error:
         return bool(_nothing(error))
-    for name in below:
-        if _inside_a_run(name):
+    for name in below[:MANY]:
+        if inside_a_run(name):
             continue
         place = folder / name
         if any(os.path.lexists(place / own) for own in (contract.METRICS, contract.STATUS)):

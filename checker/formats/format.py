@@ -62,6 +62,7 @@ class Format:
         kept: how it is kept.
         decoder: understands a log that grows.
         read: all events of one that is saved anew; raises `Half` for one that is just being saved.
+        held_back: seconds for which what was just written is not told, because more may come that belongs to it.
         about: what the format does not tell, or is known to tell wrongly.
         loss_falls: its programs train by a loss that is to fall; where not, nobody is asked which column it is.
     """
@@ -73,6 +74,7 @@ class Format:
     kept: Kept = Kept.APPENDED
     decoder: Callable[[Reading], Decoder] | None = None
     read: Callable[[Sequence[Path], Reading], Iterator[Row | Unreadable]] | None = None
+    held_back: float = 0.0
     about: str = ""
     loss_falls: bool = True
 

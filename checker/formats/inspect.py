@@ -151,7 +151,7 @@ def _explained(columns: dict[str, Column]) -> list[Column]:
             column.meaning = role if chosen else f"{role} ({ALSO})"
             column.direction = "min" if role in (TRAIN_LOSS, VAL_LOSS) else ""
         else:
-            column.meaning = "watched for NaN only"
+            column.meaning = "not judged"
             column.direction = _by_its_name(name)
     group = {name: (0 if name.startswith("\0") else 1 if name in order else 2) for name in columns}
     return [columns[name] for name in sorted(columns, key=lambda name: (group[name], order.get(name, 0)))]

@@ -25,6 +25,9 @@ DATABASE = "mlflow.db"
 SETTLED_SECONDS = 2.0
 """The files of one call of `log_metrics` are written one after the other: so long a row may still become wider."""
 
+WAIT_SECONDS = 0.05
+"""For a database that is just being written to. A look at a run must not make the others wait; the next one comes."""
+
 MAX_SIZE = 1 << 28
 """Bytes of one metric's file."""
 
@@ -40,7 +43,7 @@ def read_files(paths: Sequence[Path], reading: Reading) -> Iterator[Row | Unread
     """
     points, bad = list[Point](), list[Unreadable]()
     for path in paths:
-        name = path.as_posix().rpartition("/metrics/")[2]
+        name = "/".join(path.parts[len(_folder_of(path).parts) :])
         for number, line in enumerate(contract.read_plain(path, MAX_SIZE)[0].splitlines(keepends=True), 1):
             if not line.endswith(b"\n"):
                 continue
@@ -54,6 +57,12 @@ def read_files(paths: Sequence[Path], reading: Reading) -> Iterator[Row | Unread
     yield from _rows((point for point in points if point[0] <= now), reading)
 
 
+def _folder_of(path: Path) -> Path:
+    """The folder of all metrics of a run. A metric's own name may begin with `metrics/` as well."""
+    found = [above for above in path.parents if above.name == "metrics"]
+    return next((above for above in found if (above.parent / "meta.yaml").exists()), found[0] if found else path.parent)
+
+
 def read_database(paths: Sequence[Path], reading: Reading) -> Iterator[Row | Unreadable]:
     """The rows of a run in a database; the last of `paths` is the run's folder, whose name is its id.
 
@@ -62,7 +71,7 @@ def read_database(paths: Sequence[Path], reading: Reading) -> Iterator[Row | Unr
     """
     path, run = paths[0], paths[-1].name
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1.0)) as database:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=WAIT_SECONDS)) as database:
             found = database.execute(
                 "SELECT timestamp, step, key, CASE WHEN is_nan THEN NULL ELSE value END, is_nan "
                 "FROM metrics WHERE run_uuid = ? ORDER BY timestamp, step, key",
@@ -100,7 +109,7 @@ def runs_in(path: Path) -> list[str]:
         ValueError: it is no database of MLflow's, or cannot be read.
     """
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1.0)) as database:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=WAIT_SECONDS)) as database:
             return [run for (run,) in database.execute("SELECT run_uuid FROM runs ORDER BY start_time")]
     except sqlite3.Error as error:
         raise ValueError(f"{path}: {error}") from None
@@ -114,11 +123,12 @@ def _number(line: bytes) -> bool:
 FILES = Format(
     "mlflow",
     "MLflow, files",
-    ("metrics/*", "metrics/*/*"),
+    ("metrics/*", "metrics/*/*", "metrics/*/*/*"),
     lambda head: any(map(_number, head.splitlines()[:1])),
     kept=Kept.SAVED,
     read=read_files,
-    about="told two seconds late, when all metrics of a step have been written",
+    held_back=SETTLED_SECONDS,
+    about="watch `mlruns`; told two seconds late, when all metrics of a step have been written",
 )
 
 DATABASE_FORMAT = Format(
@@ -128,5 +138,6 @@ DATABASE_FORMAT = Format(
     lambda head: head.startswith(b"SQLite format 3\0"),
     kept=Kept.SAVED,
     read=read_database,
-    about="a run is watched once its folder `mlruns/EXPERIMENT/RUN` exists, which MLflow makes for its first artifact",
+    about="watch `mlruns`; a run is seen once its folder `mlruns/EXPERIMENT/RUN` exists, which MLflow makes for its "
+    "first artifact",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from checker.decoder import LineDecoder
@@ -40,10 +41,15 @@ class TableDecoder(LineDecoder):
             return Unreadable(self.lines, f"not UTF-8 (byte {error.start + 1})")
         if not self._names:
             self._delimiter = delimiter(text)
-            self._names = cells(text, self._delimiter)
+            with suppress(csv.Error):
+                self._names = cells(text, self._delimiter)
             return None
-        values = cells(text, self._delimiter)
-        if values == self._names:  # a program that was started again, and appends
+        try:
+            values = cells(text, self._delimiter)
+        except csv.Error as error:
+            return Unreadable(self.lines, f"no line of a table ({error})")
+        if _named_anew(values, self._names):  # a program that was started again, and appends
+            self._names = values
             return None
         if len(values) > len(self._names):
             told = f"{len(values)} cells, where the first line names {len(self._names)} columns"
@@ -52,13 +58,28 @@ class TableDecoder(LineDecoder):
         return self._reading.row(document, self.rows, self.lines, self._places)
 
 
+def _named_anew(values: list[str], names: list[str]) -> bool:
+    """Whether a line names the columns again, perhaps with further ones."""
+    if values == names:
+        return True
+    return 2 * len({*values} & {*names}) > len(names) and not any(_numeric(cell) for cell in values if cell)
+
+
+def _numeric(cell: str) -> bool:
+    return isinstance(value(cell), int | float)
+
+
 def delimiter(text: str) -> str:
     """What stands between the cells of a first line: whatever there is most of."""
     return max(DELIMITERS, key=text.count)
 
 
 def cells(text: str, between: str) -> list[str]:
-    """The cells of a line, without the spaces around them."""
+    """The cells of a line, without the spaces around them.
+
+    Raises:
+        csv.Error: it is no line of a table.
+    """
     return [cell.strip() for cell in next(csv.reader([text.replace("\0", "")], delimiter=between), [])]
 
 
@@ -80,20 +101,26 @@ def names_in(head: bytes) -> list[str]:
         lines = head.decode("utf-8-sig", errors="strict" if len(head) < 4096 else "ignore").splitlines()
     except UnicodeDecodeError:
         return []
-    text = next((line for line in lines if line.strip()), "")
-    found = cells(text, delimiter(text)) if len(text) < 1 << 15 else []
-    named = [name for name in found if name and not isinstance(value(name), int | float)]
-    return found if len(found) > 1 and len(named) == len(found) == len({*found}) and _below(lines, len(found)) else []
+    lines = [line for line in lines if line.strip()][:6]
+    try:
+        found = cells(lines[0], delimiter(lines[0])) if lines and len(lines[0]) < 1 << 15 else []
+        good = len(found) > 1 and len(found) == len({*found} - {""}) and not any(map(_numeric, found))
+        return found if good and _below(lines, len(found)) else []
+    except csv.Error:
+        return []
 
 
 def _below(lines: list[str], columns: int) -> bool:
-    """Whether what stands under the names are rows, if there are any: mostly numbers, and as many."""
-    whole = [line for line in lines[1:6] if line.strip()][:-1]  # the last one may be cut
-    between = delimiter(lines[0]) if lines else ","
-    for line in whole:
-        found = [cell for cell in cells(line, between) if cell]
-        numbers = sum(isinstance(value(cell), int | float) for cell in found)
-        if len(cells(line, between)) > columns or 2 * numbers < len(found):
+    """Whether what stands under the names are rows, if there are any: mostly numbers, and not more of them."""
+    between = delimiter(lines[0])
+    names = cells(lines[0], between)
+    for line in lines[1:-1]:  # the last one may be cut
+        told = cells(line, between)
+        if _named_anew(told, names):
+            names, columns = told, len(told)
+            continue
+        found = [cell for cell in told if cell]
+        if len(told) > columns or 2 * sum(map(_numeric, found)) < len(found):
             return False
     return True
 

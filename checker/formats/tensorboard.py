@@ -19,6 +19,9 @@ _FRAME = struct.Struct("<QI")
 MAX_RECORD = 1 << 24
 """Bytes. A longer one holds a picture or a graph, and is passed over without being kept."""
 
+NO_RECORD = 1 << 32
+"""Bytes; nobody writes so long a record."""
+
 FIRST = b"brain.Event:"
 """What the first event of a file tells: its version."""
 
@@ -33,18 +36,26 @@ class EventDecoder:
         self._rest = bytearray()
         self._pass_over = 0
         """Bytes of a long record that are still to come."""
+        self._damaged = False
 
     @property
     def unfinished(self) -> int:
         return len(self._rest) or self._pass_over
 
     def feed(self, data: bytes) -> Iterator[Row | Unreadable]:
+        if self._damaged:
+            return
         skipped = min(self._pass_over, len(data))
         self._pass_over -= skipped
         self._rest += data[skipped:]
         at = 0
         while len(self._rest) - at >= _FRAME.size:
             size, _ = _FRAME.unpack_from(self._rest, at)
+            if size > NO_RECORD:  # nothing says where the next one begins
+                self.lines += 1
+                self._damaged, at = True, len(self._rest)
+                yield Unreadable(self.lines, "damaged from here on: what should be a length is none")
+                break
             end = at + _FRAME.size + size + 4
             if size > MAX_RECORD:
                 self.lines += 1
@@ -86,7 +97,9 @@ def _document(message: bytes) -> dict[str, Any]:
             step = wire.signed(value)
         elif number == 5 and kind == wire.BYTES:
             values.update(_scalars(data))
-    return {"step": step, "timestamp": at, **values} if values else {}
+    # The event's own step and time come first, for a scalar may well be called `step` or `global_step`.
+    place = {"step": step, "timestamp": at}
+    return {**place, **{name: value for name, value in values.items() if name not in place}} if values else {}
 
 
 def _scalars(summary: bytes) -> Iterator[tuple[str, float]]:

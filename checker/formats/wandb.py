@@ -43,11 +43,13 @@ class RunDecoder:
         """Bytes of the file that were taken in."""
         self._rest = bytearray()
         self._record = bytearray()
-        """The pieces of a record so far."""
+        """The pieces of a record so far, unless they are too many."""
+        self._size = 0
+        """Bytes of that record."""
 
     @property
     def unfinished(self) -> int:
-        return len(self._rest) + len(self._record)
+        return len(self._rest) + self._size
 
     def feed(self, data: bytes) -> Iterator[Row | Unreadable]:
         self._rest += data
@@ -55,7 +57,12 @@ class RunDecoder:
             kind, content = piece
             if kind in (_FULL, _FIRST):
                 self._record.clear()
-            self._record += content
+                self._size = 0
+            elif kind not in (_MIDDLE, _LAST) or not self._size:  # what fills a block, or the rest of a lost record
+                continue
+            self._size += len(content)
+            if self._size <= MAX_RECORD:
+                self._record += content
             if kind in (_FULL, _LAST):
                 yield from self._told()
 
@@ -86,10 +93,11 @@ class RunDecoder:
     def _told(self) -> Iterator[Row | Unreadable]:
         """What a whole record says."""
         self.lines += 1
-        record = bytes(self._record)
+        record, size = bytes(self._record), self._size
         self._record.clear()
-        if len(record) > MAX_RECORD:
-            yield Unreadable(self.lines, f"a record of {len(record):,} bytes; at most {MAX_RECORD:,} are read")
+        self._size = 0
+        if size > MAX_RECORD:
+            yield Unreadable(self.lines, f"a record of {size:,} bytes; at most {MAX_RECORD:,} are read")
             return
         try:
             document = _document(record)
@@ -106,6 +114,7 @@ class RunDecoder:
             size = self.unfinished
             self._rest.clear()
             self._record.clear()
+            self._size = 0
             yield Unreadable(self.lines + 1, f"the file ends in an unfinished record ({size:,} bytes)")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import contract
-from checker import process
+from checker import places, process, source
 from checker.decoder import RowDecoder
 from checker.events import Life, Row, Unreadable
 from checker.opened import Opened
@@ -18,6 +18,7 @@ from checker.registry.catalog import Entry, mapping
 from checker.registry.files import digest, hashes, inside
 from checker.registry.lineage import Family
 from checker.registry.record import Record, read
+from checker.retold import Retold
 
 
 class Check(NamedTuple):
@@ -77,7 +78,8 @@ def _faults(record: Record) -> Iterator[Check]:
 def _experiment(entry: Entry, record: Record, beside: Sequence[Entry]) -> Iterator[Check]:
     name, document = contract.EXPERIMENT, record.experiment
     if not document:
-        if not any(fault.startswith(name) for fault in record.faults):
+        known = any(fault.startswith(name) for fault in record.faults) or places.foreign(record.folder)
+        if not known:  # another program's run never promised one
             yield _bad(name, "is missing: nothing says what was tried, and by which metric it is judged")
         return
     troubles = [*contract.experiment_faults(document), *_identity(entry, document, beside), *_declared(document)]
@@ -141,24 +143,31 @@ def _status(entry: Entry, record: Record) -> Iterator[Check]:
 
 def _metrics(entry: Entry, record: Record) -> Iterator[Check]:
     path = record.folder / contract.METRICS
-    if not path.is_file():
+    log = None if path.is_file() else source.log_of(record.folder)
+    if isinstance(log, Retold):
+        log.rewritten()
+        name = log.path.name
+        events: Iterator[Row | Unreadable] = itertools.chain(log.events(), log.rest())
+    elif log is None:
+        name, events = contract.METRICS, _events(path)
+    else:
         if entry.over and entry.status != contract.State.ABORTED:
             yield _bad(contract.METRICS, "is missing: the run has left no curve")
         return
     count, last, bad = 0, None, list[Unreadable]()
-    for event in _events(path):
+    for event in events:
         if isinstance(event, Row):
             count, last = count + 1, event
         else:
             bad.append(event)
     for item in bad[:5]:
-        yield _bad(f"{contract.METRICS}:{item.line}", item.reason)
+        yield _bad(f"{name}:{item.line}", item.reason)
     if len(bad) > 5:
-        yield _bad(contract.METRICS, f"{len(bad) - 5} more lines cannot be read")
+        yield _bad(name, f"{len(bad) - 5} more lines cannot be read")
     if not count:
-        yield _bad(contract.METRICS, "has no readable row")
+        yield _bad(name, "has no readable row")
     elif not bad:
-        yield _good(contract.METRICS, f"{count:,} rows" + (f" up to step {last.step}" if last and last.step else ""))
+        yield _good(name, f"{count:,} rows" + (f" up to step {last.step}" if last and last.step else ""))
 
 
 def _events(path: Path) -> Iterator[Row | Unreadable]:

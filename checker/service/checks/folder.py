@@ -259,7 +259,10 @@ def readable(place: Place) -> Answer:
     if not runs:
         if all(name.startswith(".") for name in os.listdir(place.root)):
             return ok("empty so far")
-        text = "no run folders yet (none with metrics.jsonl, training_status.json or experiment.json)"
+        text = (
+            "no run folders yet (none with metrics.jsonl, training_status.json or experiment.json, or with a log of "
+            "another program; checker formats lists these)"
+        )
         return warn(text, "nothing, if runs are to come; they are looked for two levels deep")
     if not bad:
         return ok(f"{count(len(runs), 'run')}, all can be read, and asked to stop")
