@@ -42,6 +42,13 @@ def foreign(folder: Path) -> bool:
     return not os.path.lexists(f"{folder}{os.sep}{METRICS}") and source.look(folder) is not None
 
 
+def may_become_run(folder: Path) -> bool:
+    """Whether a file lies in a folder that may be the log of another program, once there is something in it."""
+    with suppress(OSError):
+        return any(map(source.may_be_log, os.listdir(folder)[: source.MOST_NAMES]))
+    return False
+
+
 def undecided(folder: Path) -> str:
     """Why a folder that is no run folder might be one, and somebody has to say which of its files is the log."""
     return source.undecided(folder)

@@ -289,6 +289,8 @@ def format_of(path: Path, reading: Reading = PLAIN) -> Format | None:
 
 def may_be_log(name: str) -> bool:
     """Whether a file's name is that of some log. In a folder of pictures nobody looks into each of them."""
+    if name in OWN:
+        return False
     return name.endswith(LINES) or any(fnmatchcase(name, pattern.rpartition("/")[2]) for pattern in _NAMES)
 
 

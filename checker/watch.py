@@ -285,6 +285,8 @@ class Alarm:
                 return
             self.refused.pop(folder, None)
             self._doubt(folder)
+            if not below and folder != self.root and places.may_become_run(folder):
+                self._deaf.add(folder)
             for place in below if depth else ():
                 yield from self._new(place, depth - 1)
             if places.is_run(folder):  # its first file came between the two looks
@@ -315,6 +317,8 @@ class Alarm:
             depth = DEPTH - len(place.relative_to(self.root).parts)
         except ValueError:
             return {}
+        if place.parent in self._groups and source.may_be_log(place.name):
+            return self._expect(place.parent, depth + 1)
         if depth < 0 or (place.parent in self._known and place != self.root):
             return {}
         if place in self._groups and place != self.root and not os.path.isdir(place):
@@ -328,6 +332,12 @@ class Alarm:
         if place != self.root and source.inside_a_run(place.name) and (found := list(self._new(place.parent, 0))):
             return dict.fromkeys(found, ANYTHING)  # its first checkpoint, say, makes the folder above a run
         return dict.fromkeys(self._new(place, depth), ANYTHING)
+
+    def _expect(self, folder: Path, depth: int) -> dict[Path, int]:
+        """A file has come that may be another program's log, once something stands in it: that is not announced."""
+        if folder != self.root:
+            self._deaf.add(folder)
+        return dict.fromkeys(self._new(folder, depth), ANYTHING)
 
     def _again(self, folder: Path) -> None:
         """A run folder has come or gone itself: there may be another one of its name."""
