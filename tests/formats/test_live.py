@@ -13,6 +13,7 @@ from processes import program, wait_until
 import contract
 from checker.cli import _reporter
 from checker.daemon import Daemon
+from checker.watch import Alarm
 
 
 class Watch:
@@ -107,6 +108,35 @@ def test_the_states_of_checkpoints_come_one_after_another(tmp_path, watch):
     assert one.findings("out") == [("nonfinite", 21)]
     assert one.daemon.runs[folder].case.history.index == 23
     assert one.troubles == []
+
+
+def test_a_first_checkpoint_makes_the_folder_above_it_a_run_at_once(tmp_path):
+    (tmp_path / "out").mkdir()
+    alarm = Alarm(tmp_path, poll=60)
+    alarm.start()
+    try:
+        alarm.look()
+        place = tmp_path / "out/checkpoint-8"
+        place.mkdir()
+        (place / "trainer_state.json").write_text(state(*FINE))
+        woken = {}
+        for _ in range(5):
+            woken |= alarm.wait(0.2)
+        assert list(woken) == [tmp_path / "out"]
+    finally:
+        alarm.stop()
+
+
+def test_a_state_that_is_half_saved_when_it_is_first_seen_is_no_trouble(tmp_path, watch):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    whole = state(*FINE, float("nan"))
+    (folder / "trainer_state.json").write_text(whole[:-20])
+    one = watch().look()
+    assert (list(one.daemon.runs), one.troubles) == ([folder], [])
+    (folder / "trainer_state.json").write_text(whole)
+    one.look()
+    assert one.findings("out") == [("nonfinite", 21)]
 
 
 def test_an_event_file_grows(tmp_path, watch):
