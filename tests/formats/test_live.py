@@ -233,7 +233,9 @@ def test_a_real_watch_of_a_real_process(tmp_path):
     for folder in folders.values():
         folder.mkdir()
     table, events = folders["lightning"] / "metrics.csv", folders["tensorboard"] / "events.out.tfevents.1.host"
-    saved = folders["huggingface"] / "checkpoint-8/trainer_state.json"
+    saved, more = (folders["huggingface"] / f"checkpoint-{step}/trainer_state.json" for step in (8, 24))
+    saved.parent.mkdir()
+    saved.write_text(state(*FINE[:8]))
     table.write_text(lightning(*FINE[:5]))
     events.write_bytes(VERSION + b"".join(event(step, loss=loss) for step, loss in enumerate(FINE)))
     checker = program("checker", "watch", tmp_path, "--poll", "0.1")
@@ -242,10 +244,10 @@ def test_a_real_watch_of_a_real_process(tmp_path):
         table.write_text(lightning(*FINE, "nan", late=True))
         with events.open("ab") as file:
             file.write(event(20, loss=float("nan")))
-        saved.parent.mkdir()
-        half = state(*FINE, float("nan"))
-        saved.write_text(half[:-20])
-        saved.write_text(half)
+        more.parent.mkdir()
+        whole = state(*FINE, float("nan"))
+        more.write_text(whole[:-20])
+        more.write_text(whole)
         wait_until(lambda: all(told_of(folder) for folder in folders.values()))
         waiting = program("checker", "wait", folders["lightning"], "--timeout", "20")
         answer, _ = waiting.communicate(timeout=30)
