@@ -13,6 +13,7 @@ from processes import program, wait_until
 import contract
 from checker.cli import _reporter
 from checker.daemon import Daemon
+from checker.watch import Alarm
 
 
 class Watch:
@@ -109,6 +110,35 @@ def test_the_states_of_checkpoints_come_one_after_another(tmp_path, watch):
     assert one.troubles == []
 
 
+def test_a_first_checkpoint_makes_the_folder_above_it_a_run_at_once(tmp_path):
+    (tmp_path / "out").mkdir()
+    alarm = Alarm(tmp_path, poll=60)
+    alarm.start()
+    try:
+        alarm.look()
+        place = tmp_path / "out/checkpoint-8"
+        place.mkdir()
+        (place / "trainer_state.json").write_text(state(*FINE))
+        woken = {}
+        for _ in range(5):
+            woken |= alarm.wait(0.2)
+        assert list(woken) == [tmp_path / "out"]
+    finally:
+        alarm.stop()
+
+
+def test_a_state_that_is_half_saved_when_it_is_first_seen_is_no_trouble(tmp_path, watch):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    whole = state(*FINE, float("nan"))
+    (folder / "trainer_state.json").write_text(whole[:-20])
+    one = watch().look()
+    assert (list(one.daemon.runs), one.troubles) == ([folder], [])
+    (folder / "trainer_state.json").write_text(whole)
+    one.look()
+    assert one.findings("out") == [("nonfinite", 21)]
+
+
 def test_an_event_file_grows(tmp_path, watch):
     folder = tmp_path / "tb"
     folder.mkdir()
@@ -203,7 +233,9 @@ def test_a_real_watch_of_a_real_process(tmp_path):
     for folder in folders.values():
         folder.mkdir()
     table, events = folders["lightning"] / "metrics.csv", folders["tensorboard"] / "events.out.tfevents.1.host"
-    saved = folders["huggingface"] / "checkpoint-8/trainer_state.json"
+    saved, more = (folders["huggingface"] / f"checkpoint-{step}/trainer_state.json" for step in (8, 24))
+    saved.parent.mkdir()
+    saved.write_text(state(*FINE[:8]))
     table.write_text(lightning(*FINE[:5]))
     events.write_bytes(VERSION + b"".join(event(step, loss=loss) for step, loss in enumerate(FINE)))
     checker = program("checker", "watch", tmp_path, "--poll", "0.1")
@@ -212,10 +244,10 @@ def test_a_real_watch_of_a_real_process(tmp_path):
         table.write_text(lightning(*FINE, "nan", late=True))
         with events.open("ab") as file:
             file.write(event(20, loss=float("nan")))
-        saved.parent.mkdir()
-        half = state(*FINE, float("nan"))
-        saved.write_text(half[:-20])
-        saved.write_text(half)
+        more.parent.mkdir()
+        whole = state(*FINE, float("nan"))
+        more.write_text(whole[:-20])
+        more.write_text(whole)
         wait_until(lambda: all(told_of(folder) for folder in folders.values()))
         waiting = program("checker", "wait", folders["lightning"], "--timeout", "20")
         answer, _ = waiting.communicate(timeout=30)
