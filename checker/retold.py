@@ -20,6 +20,7 @@ import contract
 from checker.decoder import Decoder
 from checker.events import Row, Unreadable
 from checker.formats.format import Format, Half, Reading
+from checker.names import ALIASES, LR
 from checker.opened import Opened, identity, kind_of
 from checker.tail import CHUNK
 
@@ -97,7 +98,7 @@ class Retold:
         return self._decoders[-1].unfinished if self._decoders else int(self._unsettled)
 
     def fingerprint(self) -> str:
-        """A short name for the run that the log tells of: a digest of its first row.
+        """A short name for the run that the log tells of: a digest of its first telling row.
 
         Raises:
             OSError: it cannot be read now.
@@ -106,7 +107,7 @@ class Retold:
             return self._first
         try:
             events = self.again()._whole(self._find())  # noqa: SLF001 - the same class
-            return next((_name(event) for event in events if isinstance(event, Row)), "")
+            return next(filter(None, (_name(event) for event in events if isinstance(event, Row))), "")
         except FileNotFoundError:
             return ""
         except (Half, contract.Unreadable) as error:
@@ -301,6 +302,9 @@ def _content(row: Row) -> bytes:
 
 
 def _name(row: Row) -> str:
+    """A digest of a row; none for one that tells nothing but the learning rate, as the first row of each run may."""
+    if all(ALIASES.get(name.lower(), ("",))[0] == LR for name in row.values):
+        return ""
     return hashlib.sha256(_content(row)).hexdigest()[:12]
 
 

@@ -13,6 +13,7 @@ from checker.events import Row, Unreadable
 from checker.formats import csvlog, huggingface, mlflow, tensorboard
 from checker.formats.format import PLAIN
 from checker.retold import Retold
+from checker.source import log_at
 from checker.tail import CHUNK
 
 LONG_AGO = (1_700_000_000, 1_700_000_000)
@@ -315,3 +316,13 @@ def test_whatever_happens_to_a_log_no_row_is_lost_or_doubled(tmp_path_factory, s
 
 def test_the_time_for_which_a_shorter_file_is_waited_for_is_short():
     assert retold.SETTLED_SECONDS <= 5
+
+
+def test_two_runs_that_begin_with_the_same_learning_rate_are_not_taken_for_one(tmp_path):
+    names = set()
+    for loss in (2.0, 3.0):
+        path = tmp_path / "metrics.csv"
+        path.write_text(f"epoch,lr-Adam,step,train_loss\n,0.01,0,\n0,,1,{loss}\n")
+        names.add(log_at(path).fingerprint())
+    assert len(names) == 2
+    assert "" not in names

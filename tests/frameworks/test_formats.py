@@ -1,6 +1,6 @@
 """The samples, made anew by the libraries that are installed: a version that changes its format is noticed here.
 
-Not part of the ordinary suite (it needs gigabytes of libraries): `make test-formats`.
+Not part of the ordinary suite (it needs gigabytes of libraries): `make test-frameworks`.
 """
 
 import importlib.metadata
