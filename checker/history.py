@@ -175,7 +175,8 @@ class History:
         """Rows in a row between which the process counted as much time as the calendar."""
         self.pace = EMPTY
         """Seconds per step."""
-        self.metric_names: dict[str, None] = {}
+        self.metric_names: dict[str, bool] = {}
+        """Whether the first value under each name was a finite number."""
         self.tick: Tick | None = None
         self._curves: dict[str, Curve | None] = {}
         """The curve that each name stands for, None for those that play no role."""
@@ -361,7 +362,7 @@ class History:
             if role:
                 taken.add(role)
             if len(self.metric_names) < MAX_NAMES:
-                self.metric_names[name] = None
+                self.metric_names[name] = (value := values[name]) is not None and isfinite(value)
         return self._summaries and _is_summary(values)
 
     def _curve(self, role: str) -> Curve:
@@ -406,7 +407,7 @@ class History:
         cells nulls come and go; there they count for nothing.
         """
         series = self.series.get(name)
-        seen = series.count if series is not None else 0
+        seen = series.count if series is not None else int(self.metric_names.get(name, False))
         bad = self.bad.get(name)
         if value is None:
             if seen < MIN_BEFORE_NULL or (bad is not None and bad.nulls and bad.streak.ended):

@@ -26,10 +26,10 @@ Log = Tail | Retold
 
 OWN = frozenset({
     contract.METRICS, contract.STATUS, contract.EXPERIMENT, contract.FINDINGS, contract.EVENTS, contract.DIAGNOSIS,
-    contract.ENVIRONMENT, contract.HYPOTHESIS, contract.SPEC, contract.RESULT, contract.RESULT_PAGE, contract.OUTPUT,
+    contract.ENVIRONMENT, contract.HYPOTHESIS, contract.SPEC, contract.RESULT, contract.RESULT_PAGE,
     contract.EVALUATIONS, contract.STACKS, contract.PROMOTIONS, contract.NEXT, contract.CHECKLIST,
 })  # fmt: skip
-"""Files of ours, which are no other program's log."""
+"""Files of ours, which are no other program's log. What a program has printed (`output.log`) may well be one."""
 
 MANY = 32
 """Files in one folder under names that may mean anything, `*.csv` say. Where there are more, they are data: a log each
@@ -201,6 +201,8 @@ def _named(folder: Path, patterns: Sequence[str], names: Sequence[str]) -> Itera
             yield from _globbed(folder, pattern)
     flat = [pattern for pattern in patterns if "/" not in pattern]
     found = [name for name in names if name not in OWN and any(fnmatchcase(name, pattern) for pattern in flat)]
+    if len(found) > 1 and contract.OUTPUT in found:  # a program that keeps a log tells more in it than on its way
+        found.remove(contract.OUTPUT)
     anything = any(pattern.startswith("*.") and pattern.count(".") == 1 for pattern in flat)
     if not (anything and len(found) > MANY):
         yield from (folder / name for name in found)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from curves import experiment, only, play, rows, tick, told
+from curves import curve, experiment, only, play, rows, tick, told
 
 SILENT = [
     pytest.param({"train": "2.0-0.01x50"}, id="finite"),
@@ -59,3 +59,14 @@ def test_a_doubtful_nan_that_is_the_last_word_counts():
 def test_the_doubt_is_told():
     case = play(rows(train="2.0-0.01x20 nan", grad="1.0x21"), experiment())
     assert "gradient norm in the same row is finite" in only(case, "nonfinite")[0].against[0]
+
+
+@pytest.mark.parametrize(
+    ("other", "found"),
+    [("0.5x30", []), ("0.5x20 nan 0.5x9", []), ("nan " * 40, []), ("0.5x20 " + "nan " * 10, [("nonfinite", "info")])],
+    ids=["finite", "undefined for a moment", "never defined", "turns NaN and stays so"],
+)
+def test_a_metric_that_plays_no_role_is_mentioned_once_it_stays_nan(other, found):
+    values = curve(other)
+    events = [row._replace(values={**row.values, "cls_loss": values[row.index]}) for row in rows(train="2.0x30")]
+    assert [(one.rule, str(one.severity)) for one in play(events).findings] == found

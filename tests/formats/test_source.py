@@ -39,7 +39,9 @@ def test_no_file_of_ours_is_another_program_s_log(tmp_path, name):
 def test_all_names_in_the_treaty_are_known():
     named = {value for name, value in vars(contract).items() if name.isupper() and isinstance(value, str)}
     files = {value for value in named if "." in value.strip(".") and not value.startswith(".") and " " not in value}
-    assert {name for name in files if name.endswith(("json", "jsonl", "md", "log", "txt"))} <= source.OWN
+    assert {name for name in files if name.endswith(("json", "jsonl", "md", "log", "txt"))} <= source.OWN | {
+        contract.OUTPUT
+    }
 
 
 NO_RUNS = {
@@ -230,3 +232,14 @@ def test_a_line_of_a_metric_that_is_none_is_told(tmp_path):
     assert bad.reason.startswith("metrics/loss: not a time, a value and a step")
     assert len(rows) == 2
     assert mlflow.SETTLED_SECONDS < 5
+
+
+@pytest.mark.parametrize(
+    ("others", "read"), [({}, "output.log"), ({"train.log": "iter 1: loss 2.0\niter 2: loss 1.9\n"}, "train.log")],
+    ids=["alone", "beside a log"],
+)  # fmt: skip
+def test_what_a_program_has_printed_is_its_log_where_there_is_no_other(tmp_path, others, read):
+    (tmp_path / "output.log").write_text("iter 1: loss 3.0\niter 2: loss 2.9\n")
+    for name, lines in others.items():
+        (tmp_path / name).write_text(lines)
+    assert [path.name for path in source.other(tmp_path).files] == [read]
