@@ -33,6 +33,11 @@ def is_run(folder: Path) -> bool:
         return False
 
 
+def has_log(folder: Path) -> bool:
+    """Whether a run folder has a log, ours or another program's: something was trained there."""
+    return os.path.lexists(f"{folder}{os.sep}{METRICS}") or source.look(folder) is not None
+
+
 def is_ours(folder: Path) -> bool:
     return any(os.path.lexists(f"{folder}{os.sep}{name}") for name in FILES)
 

@@ -95,8 +95,9 @@ def _last_of(folder: Path) -> tuple[Row | None, str]:
     log.rewritten()
     last, loss = None, "-"
     for event in log.events():
-        if isinstance(event, Row):
-            last, loss = event, _loss(event.values) or loss
+        if isinstance(event, Row):  # rows of an evaluation may have no step of their own
+            step = event.step if event.step is not None or last is None else last.step
+            last, loss = event._replace(step=step), _loss(event.values) or loss
     return last, loss
 
 

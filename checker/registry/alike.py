@@ -102,7 +102,7 @@ def _group(failure: str, members: Sequence[Sibling], siblings: Sequence[Sibling]
         failed=tuple(one.name for one in members),
         sound=tuple(stands[Stand.SOUND]),
         open=tuple(stands[Stand.OPEN]),
-        begun=sum(one.status != State.PENDING for one in siblings),
+        begun=sum(one.status != State.PENDING or bool(one.failure) for one in siblings),
     )
 
 

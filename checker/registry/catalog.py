@@ -18,12 +18,15 @@ import contract
 from checker import jsonlines, names, process
 from checker.events import Life
 from checker.finding import Severity
-from checker.places import is_run
+from checker.places import has_log, is_run
 from checker.registry.files import MAX_SIZE, stamp
 from checker.wording import in_rows
 
 CRASHED = "crashed"
 """The status of a run whose process went without a word: its status file still says running."""
+
+UNKNOWN = "unknown"
+"""Something was trained, and no status file says what has become of it."""
 
 UNREADABLE = "unreadable"
 
@@ -153,6 +156,8 @@ def entry_of(folder: Path | str) -> Entry | None:
         if not any(stamps) and not odd and not is_run(Path(folder)):
             return None
         entry = _read(str(folder), tuple(stamps))
+        if entry.status == contract.State.PENDING and has_log(Path(folder)):
+            entry = entry._replace(status=UNKNOWN)
     except (OSError, contract.Unreadable) as error:
         told = f"cannot be read ({error.strerror})" if isinstance(error, OSError) and error.strerror else str(error)
         return Entry(os.path.basename(folder), str(folder), status=UNREADABLE, error=told.replace(place, ""))

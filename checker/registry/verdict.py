@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import contract
 from checker.registry import ideas
-from checker.registry.catalog import Entry, mapping
+from checker.registry.catalog import UNKNOWN, Entry, mapping
 from checker.registry.policy import Loop
 from checker.registry.record import core_of, read
 
@@ -135,7 +135,7 @@ def _dead_end(over: Sequence[Entry], entries: Sequence[Entry], policy: Loop) -> 
     found = ideas.repeated(newest, earlier) if newest.hypothesis else None
     if found is not None and found[1] >= policy.dead_end_similarity:
         return f"{newest.id} tried what {found[0].id} had tried: their hypotheses are {found[1]:.0%} alike."
-    if any(entry.status in (contract.State.PENDING, contract.State.RUNNING) for entry in entries):
+    if any(entry.status in (contract.State.PENDING, contract.State.RUNNING, UNKNOWN) for entry in entries):
         return ""
     plans = [idea for idea in ideas.plans(entries) if not idea.by_hand]
     if plans and all(idea.tried is not None for idea in plans):

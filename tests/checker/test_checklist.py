@@ -231,7 +231,7 @@ def test_only_run_folders_count(root):
     (root / "bare").mkdir()
     (root / "bare" / contract.METRICS).touch()
     (entry,) = checklist.entries(root)
-    assert (entry.id, entry.status) == ("bare", "pending")
+    assert (entry.id, entry.status) == ("bare", "unknown")
 
 
 def test_hostile_text_stays_in_its_cell(root):

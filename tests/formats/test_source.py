@@ -12,6 +12,7 @@ from checker import places, source
 from checker.daemon import judge_once
 from checker.formats import mlflow, text
 from checker.formats.format import Reading
+from checker.registry import catalog
 from checker.tail import Tail
 from checker.terms import Mode
 
@@ -243,3 +244,9 @@ def test_what_a_program_has_printed_is_its_log_where_there_is_no_other(tmp_path,
     for name, lines in others.items():
         (tmp_path / name).write_text(lines)
     assert [path.name for path in source.other(tmp_path).files] == [read]
+
+
+def test_the_list_says_that_nobody_knows_how_such_a_run_ended(tmp_path):
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp" / "metrics.csv").write_text("epoch,step,train_loss\n0,1,2.0\n0,2,1.9\n")
+    assert [(entry.id, entry.status) for entry in catalog.entries(tmp_path)] == [("exp", "unknown")]
