@@ -9,7 +9,7 @@ READY_SPEED := $(VENV)/.ready-speed
 READY_FAULTS := $(VENV)/.ready-faults
 READY_FRAMEWORKS := $(VENV)/.ready-frameworks
 
-.PHONY: help setup demo test test-faults test-frameworks lint format zoo bench-latency bench-list bench-log bench-quality bench-replay bench-resume bench-scale bench-trainer bench-next bench-live clean
+.PHONY: help setup demo test test-faults test-frameworks test-slow lint format zoo bench-latency bench-list bench-log bench-quality bench-replay bench-resume bench-scale bench-trainer bench-next bench-live clean
 
 help:           ## what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -42,8 +42,11 @@ $(READY_FRAMEWORKS): $(READY)
 demo: $(READY)  ## train eight models, one healthy, under the checker's eyes (under 4 minutes)
 	$(BIN)/python experiments/zoo/demo.py
 
-test: $(READY)  ## the test suite, two tests at a time
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+test: $(READY)  ## the test suite, three tests at a time: many of them wait
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal
+
+test-slow: $(READY) ## what would make the suite take longer than five minutes: the same stories in more variants
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist worksteal
 
 test-frameworks: $(READY_FRAMEWORKS) ## the tests with real frameworks, Apprise, MCP and Ray installed (4 minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/frameworks tests/trainer/test_mirrors.py

@@ -152,8 +152,10 @@ def _part(folder: Path, *, end: bool) -> bytes:
 
 
 def saw_end(entries: Iterable[Entry], status: Mapping[str, Any]) -> bool:
-    """Whether the end that a status file tells of is among `entries`. One we forced is journaled as killed."""
-    ends = (contract.run_state(status), contract.State.KILLED)
+    """Whether the end that a status file tells of is among `entries`. One that we forced is journaled as killed."""
+    entries = list(entries)
+    forced = any(entry.get("act") in _FORCED for entry in entries)
+    ends = {contract.run_state(status)} | ({contract.State.KILLED} if forced else set())
     attempt = (status.get("run_id"), seconds(status.get("started_at")))
     return any(
         entry["kind"] == "tick"
@@ -188,6 +190,9 @@ def recall(folder: Path, file: str, owed: Iterable[Entry] = ()) -> Past:
     # A journal that began before the first row knows no fingerprint yet, and goes with whatever came.
     return past if past.file in (None, "", file) else Past()
 
+
+_FORCED = frozenset({"sigterm", "sigkill"})
+"""Acts after which a run may be gone without having said that it was killed."""
 
 _ENDS = ("stopped", "recovered-before-act", "observed", "unanswered")
 """Acts after which nothing more is done about a finding."""

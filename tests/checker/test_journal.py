@@ -72,3 +72,14 @@ def test_the_key_of_an_effect_is_the_same_every_time():
         effects += judge.step(case, event)
     assert [journal.key(effect) for effect in effects] == ["run/nonfinite/0/critical", "run/nonfinite/0/recovered"]
     assert journal.content(effects[1])["id"] == "run/nonfinite/0/recovered"
+
+
+@pytest.mark.parametrize(
+    ("state", "acts", "seen"),
+    [("killed", [], True), ("completed", [], False), ("failed", ["requested"], False), ("running", ["sigterm"], True)],
+    ids=["the same", "it went on and completed", "asked, but it failed", "gone before it could say so"],
+)
+def test_an_end_that_was_judged_is_that_end(state, acts, seen):
+    tick = {"kind": "tick", "final": True, "state": "killed", "run_id": "r1", "started_at": None}
+    entries = [tick, *({"kind": "act", "act": act} for act in acts)]
+    assert journal.saw_end(entries, {"state": state, "run_id": "r1"}) is seen

@@ -391,7 +391,7 @@ class Fuse:
         return self.left < 0
 
 
-@pytest.mark.parametrize("share", [0.999, 1.0], ids=["torn", "just after"])
+@pytest.mark.parametrize("share", [pytest.param(0.999, marks=pytest.mark.slow), 1.0], ids=["torn", "just after"])
 def test_killed_at_any_write_it_says_and_asks_everything_once(tmp_path, share):
     for left in range(30):
         root = Root(tmp_path / f"{left}")

@@ -19,9 +19,9 @@ def test_a_few_kills_lose_nothing_and_do_nothing_twice(tmp_path):
     assert counts["signal"] == 7  # three to each of the two deaf ones, one to the mute one
     trials = killed.points(counts, 2000, seed=7)
     chosen = [trial for trial in trials if trial[0].place == "signal"][::2] + trials[:18] + trials[-5:]
-    tally = killed.many(tmp_path, chosen[::4], jobs=4)
+    tally = killed.many(tmp_path, chosen[::7], jobs=4)
     assert tally.broken == []
-    assert sum(tally.hits.values()) >= 6
+    assert sum(tally.hits.values()) >= 3
 
 
 def doomed(tmp_path):

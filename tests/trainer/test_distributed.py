@@ -82,7 +82,7 @@ def typed(*settings):
 
 
 @pytest.mark.usefixtures("acts")
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_two_ranks_are_one_run_stop_together_and_go_on_as_one_or_three(
     tmp_path, small_toml, read_rows, read_status, strategy
 ):
@@ -119,6 +119,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_is_named(tmp_path, small_toml, r
     assert "rank 1" in (tmp_path / "e/exp-001/diagnosis.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_spec_is_said_once(tmp_path, small_toml):
     settings = typed("distributed.strategy=fsdp", "optimizer.kind=muon")
     ended = several(2, tmp_path, small_toml, "--experiments", tmp_path / "e", *settings)

@@ -52,6 +52,7 @@ def test_a_doomed_run_is_stopped_by_a_checker_of_its_own_which_then_goes(tmp_pat
     assert "exp-001" in (root / "CHECKLIST.md").read_text()
 
 
+@pytest.mark.slow
 def test_beside_a_checker_that_watches_already_none_is_started(tmp_path, small_toml):
     root = tmp_path / "e"
     root.mkdir()

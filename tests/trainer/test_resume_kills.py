@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-VARIANTS = ["stages", "everything", "workers"]
+VARIANTS = [
+    pytest.param("stages", marks=pytest.mark.slow),
+    "everything",
+    pytest.param("workers", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

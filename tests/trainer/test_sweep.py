@@ -166,6 +166,7 @@ def test_an_interrupted_sweep_is_gone_on_with_and_what_was_killed_is_not(tmp_pat
     assert len(list(experiments.glob("exp-*"))) == 2
 
 
+@pytest.mark.slow
 def test_a_note_about_a_setting_is_for_the_runs_that_have_it(tmp_path, zoo, small_toml):
     folder, experiments = zoo("a", "b"), tmp_path / "e"
     (folder / "a.toml").write_text(small_toml.read_text().replace("lr = 0.01", "lr = 3.0"))
