@@ -86,6 +86,7 @@ def test_the_least_caution_that_keeps_the_rate_is_written(history, tmp_path, cap
     assert "promise is void" not in found.sentence()
 
 
+@pytest.mark.slow
 def test_the_same_history_gives_the_same_file(history, tmp_path):
     for name in ("a", "b"):
         assert run(history, "--false-kill-rate", "0.02", "--output", tmp_path / name) == 0

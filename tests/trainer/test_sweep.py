@@ -307,6 +307,7 @@ def started(path, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_job_of_the_array_is_cut_off_comes_again_and_ends(tmp_path, zoo, capsys, monkeypatch):
     """The time limit, the next start, and a stop by the checker, on a real run."""
     folder, experiments = zoo("a", "b"), tmp_path / "e"
@@ -351,6 +352,7 @@ def test_a_cancelled_job_stops_its_run_once_though_everybody_is_signalled(tmp_pa
     assert (run / "checkpoints/last.pt").exists()
 
 
+@pytest.mark.slow
 def test_a_spec_alone_is_a_sweep_too(tmp_path, zoo):
     spec = zoo("a", "b") / "b.toml"
     place = ["--experiments", tmp_path / "e", "--set", "train.steps=3"]
