@@ -48,8 +48,9 @@ test: $(READY)  ## the test suite, three tests at a time: many of them wait
 test-slow: $(READY) ## what would make the suite take longer than five minutes: the same stories in more variants
 	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist worksteal
 
-test-frameworks: $(READY_FRAMEWORKS) ## the tests with real frameworks, Apprise, MCP and Ray installed (4 minutes on two cores)
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/frameworks tests/trainer/test_mirrors.py
+test-frameworks: $(READY_FRAMEWORKS) ## the tests with real frameworks, Apprise, MCP and Ray installed (5 minutes on two cores, and gigabytes)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/frameworks
+	$(BIN)/python -m pytest tests/trainer/test_mirrors.py
 
 lint: $(READY)  ## ruff (security rules included), mypy --strict, import-linter, pip-audit
 	$(BIN)/ruff check
