@@ -190,6 +190,7 @@ def test_a_checker_stops_a_program_whose_printed_loss_is_nan(tmp_path):
             )
         )
     finally:
+        run.terminate()  # nothing to do where it has been stopped, as it should
         watch.terminate()
         said = watch.communicate(timeout=20)[0]
     assert "nonfinite critical" in said
