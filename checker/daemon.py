@@ -326,7 +326,8 @@ class Daemon:
         run.close()
         self._drop(run)
         self._faults.pop(run.folder, None)
-        self.tell([Notice(run.name, "its folder is gone; no longer watched", Severity.WARNING)])
+        why = "it is no run folder any more" if os.path.isdir(run.folder) else "its folder is gone"
+        self.tell([Notice(run.name, f"{why}; no longer watched", Severity.WARNING)])
 
     def _drop(self, run: Run) -> None:
         """Forgets a run."""

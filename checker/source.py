@@ -311,8 +311,9 @@ def _has_an_object(head: bytes) -> bool:
 def has_log(folder: Path) -> bool:
     """Whether a folder is a run of another program: a log lies in it, and no run in a folder below.
 
-    Under a name that may mean anything (`*.txt`) it counts only if there is none two levels below either: programs
-    write what they print beside the folders of their runs.
+    One of ours counts two levels below, so that no file that comes to lie above it can hide it. Logs of others do so
+    where the one above has a name that may mean anything (`*.txt`), since programs write what they print beside the
+    folders of their runs; else one level below.
 
     Raises:
         OSError: no file can be opened just now.
@@ -323,14 +324,22 @@ def has_log(folder: Path) -> bool:
         found = other(folder)
     except Ambiguous:
         return False
-    return found is not None and not _runs_below(folder, 2 if found.format.files[0].startswith("*") else 1)
+    return found is not None and not _runs_below(folder, 2, 2 if found.format.files[0].startswith("*") else 1)
 
 
 def _is_run(folder: Path) -> bool:
     """Whether a folder has a log, whosever it is."""
+    return _is_ours(folder) or _is_others(folder)
+
+
+def _is_ours(folder: Path) -> bool:
+    ours = (contract.METRICS, contract.STATUS, contract.EXPERIMENT)
+    return any(os.path.lexists(folder / name) for name in ours)
+
+
+def _is_others(folder: Path) -> bool:
     try:
-        ours = (contract.METRICS, contract.STATUS, contract.EXPERIMENT)
-        return any(os.path.lexists(folder / name) for name in ours) or other(folder) is not None
+        return other(folder) is not None
     except Ambiguous:
         return True
 
@@ -340,27 +349,20 @@ def inside_a_run(name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in INSIDE)
 
 
-def _runs_below(folder: Path, depth: int) -> bool:
-    """Whether a folder some levels below has a log."""
+def _runs_below(folder: Path, ours: int, others: int) -> bool:
+    """Whether a run lies in a folder so many levels below; of many folders the first are looked through."""
     try:
         with os.scandir(folder) as entries:
             some = islice(entries, MOST_NAMES)
-            below = [entry.name for entry in some if not entry.name.startswith(".") and _is_folder(entry)]
+            below = [folder / entry.name for entry in some if not entry.name.startswith(".") and _is_folder(entry)]
     except OSError as error:
         return bool(_nothing(error))
-    for name in below[:MANY]:
-        if inside_a_run(name):
-            continue
-        place = folder / name
-        if any(os.path.lexists(place / own) for own in (contract.METRICS, contract.STATUS)):
-            return True
-        try:
-            found = other(place) is not None
-        except Ambiguous:
-            found = True
-        if found or (depth > 1 and _runs_below(place, depth - 1)):
-            return True
-    return False
+    if any(map(_is_ours, below)):
+        return True
+    below = below[:MANY]
+    if others > 0 and any(_is_others(place) for place in below if not inside_a_run(place.name)):
+        return True
+    return ours > 1 and any(_runs_below(place, ours - 1, others - 1) for place in below)
 
 
 def look(folder: Path) -> object:
@@ -370,6 +372,15 @@ def look(folder: Path) -> object:
     except (Ambiguous, OSError):
         return None
     return None if found is None else tuple(map(_stamp, found.files))
+
+
+def touched(folder: Path) -> float:
+    """When the log of another program was last written to, in seconds of the wall clock; 0 where there is none."""
+    try:
+        found = other(folder)
+        return max((os.stat(path).st_mtime for path in found.files), default=0.0) if found is not None else 0.0
+    except (Ambiguous, OSError):
+        return 0.0
 
 
 def _stamp(path: Path) -> object:

@@ -31,6 +31,11 @@ REST_SECONDS = 300.0
 """As above for finished runs: a hundred thousand of them cost as much as three thousand live ones."""
 
 
+QUIET_SECONDS = 600.0
+"""A log of another program that was not written to for so long is looked at as rarely as announced folders are: most of
+last year's logs say nothing about being over."""
+
+
 class Ears(Protocol):
     """What tells of changes."""
 
@@ -104,6 +109,8 @@ class Alarm:
         self._resting: set[Path] = set()
         self._deaf: set[Path] = set()
         """Run folders and groups whose changes are not announced."""
+        self._foreign: dict[Path, float] = {}
+        """Run folders with the log of another program, and when it last changed, by the clock on the wall."""
         self._heard: set[Path] = set()
         """Run folders that were announced since they were last looked at."""
         self._suspects: set[Path] = set()
@@ -180,8 +187,9 @@ class Alarm:
             self._listen(folder)
 
     def attend(self, folder: Path) -> None:
-        """From now on the folder is looked at at every poll: its log has another name than those announced."""
-        self._deaf.add(folder)
+        """The folder's log has another name than those announced: it is looked at at every poll while it grows."""
+        if folder not in self._foreign:
+            self._foreign[folder] = source.touched(folder)
 
     def look(self) -> dict[Path, int]:
         """Looks at everything: each run folder whose files are not as they were, new and vanished ones included."""
@@ -207,11 +215,14 @@ class Alarm:
         if unheard:
             self._add_deaf(unheard)
         self._suspects = set()
-        woken = {folder: ANYTHING for folder in self._deaf & self._known.keys() if self._changed(folder)}
+        lately = time.time() - QUIET_SECONDS
+        growing = {folder for folder, at in self._foreign.items() if at > lately or folder == self.root}
+        each = (self._deaf | growing) & self._known.keys()
+        woken = {folder: ANYTHING for folder in each if self._changed(folder)}
         for folder in self._slice():
-            if folder in self._deaf:
+            if folder in each:
                 continue
-            heard = folder in self._heard
+            heard = folder in self._heard or folder in self._foreign
             if self._changed(folder):
                 woken[folder] = ANYTHING
                 if not heard:
@@ -238,8 +249,13 @@ class Alarm:
         """Whether the files of a known folder are not as they were; a vanished one is forgotten."""
         self._heard.discard(folder)
         found = places.look(folder)
-        if found == self._known[folder]:
+        hides = folder in self._foreign and not places.is_run(folder)
+        if found == self._known[folder] and not hides:
             return False
+        if folder in self._foreign:
+            self._foreign[folder] = time.time()
+        if hides:  # there are runs below it now, which were not looked for
+            self._next_listing = 0.0
         if places.gone(folder):
             self._forget(folder)
         else:
@@ -272,7 +288,7 @@ class Alarm:
             self._groups.discard(folder)
             self._listen(folder)
             if places.foreign(folder):
-                self._deaf.add(folder)
+                self.attend(folder)
             self._known[folder] = places.look(folder)
             yield folder
         else:
@@ -372,5 +388,6 @@ class Alarm:
     def _forget(self, folder: Path) -> None:
         self._known.pop(folder, None)
         self._ears.remove(folder)
+        self._foreign.pop(folder, None)
         for group in (self._resting, self._deaf, self._heard, self._suspects):
             group.discard(folder)

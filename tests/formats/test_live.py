@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,39 @@ def test_our_own_log_wins_when_it_comes(tmp_path, watch):
     one.look()
     run = one.daemon.runs[folder]
     assert (run.foreign, run.case.history.step) == (False, 7)
+
+
+@pytest.mark.parametrize("place", ["exp-001", "zoo/exp-001"])
+@pytest.mark.parametrize("log", ["train.log", "metrics.csv"])
+def test_a_log_that_lies_above_hides_no_run_that_comes(tmp_path, watch, place, log):
+    text = "iter 1: loss 2.0\niter 2: loss 1.9\n" if log == "train.log" else lightning(*FINE[:5])
+    (tmp_path / log).write_text(text)
+    one = watch().look()
+    assert list(one.daemon.runs) == [tmp_path]
+    run = tmp_path / place
+    run.mkdir(parents=True)
+    rows = [*(json.dumps({"step": step, "loss": 2.0}) for step in range(10)), '{"step": 10, "loss": NaN}', ""]
+    (run / contract.METRICS).write_text("\n".join(rows))
+    assert one.look().findings(place) == [("nonfinite", 10)]
+    assert list(one.daemon.runs) == [run]
+    assert one.troubles == ["it is no run folder any more; no longer watched"]
+
+
+def test_a_log_that_has_not_grown_for_long_is_looked_at_rarely_and_again_once_it_grows(tmp_path, monkeypatch):
+    folder, looked = tmp_path / "old", []
+    folder.mkdir()
+    (folder / "metrics.csv").write_text(lightning(*FINE[:5]))
+    os.utime(folder / "metrics.csv", (1e9, 1e9))
+    alarm = Alarm(tmp_path, poll=0.001)
+    alarm.look()
+    alarm._all_deaf = False
+    monkeypatch.setattr(alarm, "_slice", lambda: iter(()))  # what all folders get
+    monkeypatch.setattr(alarm, "_changed", lambda one: bool(looked.append(one)))
+    alarm._poll()
+    assert looked == []
+    alarm._foreign[folder] = time.time()
+    alarm._poll()
+    assert looked == [folder]
 
 
 def test_a_folder_of_several_logs_is_told_once(tmp_path, watch):
