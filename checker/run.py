@@ -350,12 +350,14 @@ class Run:
 
     def _look_for_log(self) -> None:
         """Another program's log may come later than the folder, and our own later than that."""
-        ours = isinstance(self.tail, Tail)
-        if (ours and self.tail.missing) or (not ours and not self.reading.columns and self._has_own()):
-            found = source.log_of(self.folder, self.reading)
-            if isinstance(found, Tail) is not ours:
-                self.tail = found
-                self._open(f"read from {found.format.title}" if isinstance(found, Retold) else "")
+        if isinstance(self.tail, Tail):  # ours, once it was read, comes back; nothing else takes its place meanwhile
+            another = self.tail.missing and not self.tail.offset
+        else:
+            another = not self.reading.columns and self._has_own()
+        found = source.log_of(self.folder, self.reading) if another else self.tail
+        if type(found) is not type(self.tail):
+            self.tail = found
+            self._open(f"read from {found.format.title}" if isinstance(found, Retold) else "")
 
     def _has_own(self) -> bool:
         return os.path.lexists(self.folder / contract.METRICS)

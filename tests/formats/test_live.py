@@ -210,6 +210,19 @@ def test_a_log_that_has_not_grown_for_long_is_looked_at_rarely_and_again_once_it
     assert looked == [folder]
 
 
+def test_no_other_log_takes_the_place_of_ours_while_it_is_away(tmp_path, watch):
+    folder = tmp_path / "exp"
+    folder.mkdir()
+    rows = [json.dumps({"step": step, "loss": 2.0}) for step in range(10)] + ['{"step": 10, "loss": NaN}', ""]
+    (folder / contract.METRICS).write_text("\n".join(rows))
+    (folder / contract.STATUS).write_text(json.dumps({"state": "running", "run_id": "r1"}))
+    (folder / contract.OUTPUT).write_text("iter 1: loss 2.0\niter 2: loss nan\n")
+    one = watch().look()
+    (folder / contract.METRICS).rename(folder / "away")
+    assert one.look().findings("exp") == [("nonfinite", 10)]
+    assert not one.daemon.runs[folder].foreign
+
+
 def test_a_folder_of_several_logs_is_told_once(tmp_path, watch):
     folder = tmp_path / "run"
     folder.mkdir()
